@@ -73,6 +73,12 @@ begin
                 when 14 then 'timer.cancelled'
                 when 15 then 'signal.received'
                 when 31 then 'signal.sent'
+                when 34 then 'child.started'
+                when 35 then 'child.bound'
+                when 36 then 'child.completed'
+                when 37 then 'child.failed'
+                when 38 then 'child.cancel-requested'
+                when 39 then 'child.cancelled'
                 when 16 then 'value.recorded'
                 when 30 then 'view.published'
                 when 17 then 'cancel.requested'
@@ -159,7 +165,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'
@@ -177,6 +183,12 @@ declare
         when 'timer.cancelled' then '1 id number'
         when 'signal.received' then '1 message uuid signal text payload payload key text? sender uuid?'
         when 'signal.sent' then '1 id number to recipient signal text payload payload'
+        when 'child.started' then '1 id number child uuid workflow text input payload key text? at_end text?'
+        when 'child.bound' then '1 id number'
+        when 'child.completed' then '1 id number result payload'
+        when 'child.failed' then '1 id number failure failure'
+        when 'child.cancel-requested' then '1 id number'
+        when 'child.cancelled' then '1 id number policy text?'
         when 'value.recorded' then '1 name text value payload'
         when 'view.published' then '1 view text value payload'
         when 'cancel.requested' then '1 message uuid reason text?'
@@ -316,6 +328,8 @@ begin
                         v_at := v_at + (v_index <= v_count)::int;
                         v_piece := case v_name
                             when 'retryable' then 'true'
+                            when 'at_end' then '"request-and-wait"'
+                            when 'policy' then '"request-and-wait"'
                             when 'initial' then '1'
                             when 'delay_max' then '100'
                             when 'retry' then '{"max_attempts":1,"initial":1,"delay_max":100}'

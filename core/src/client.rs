@@ -375,7 +375,7 @@ impl Client {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
-        self.shared.describe_with_waits(run).await
+        self.shared.describe_with_history(run).await
     }
 
     /// Describes the activity queues that have tasks, by queue and activity: how many wait since when, and how many workers

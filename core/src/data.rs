@@ -2,6 +2,7 @@
 
 pub(crate) mod call_map;
 pub(crate) mod cancellation;
+pub(crate) mod child;
 pub(crate) mod divergence;
 pub(crate) mod failure;
 pub(crate) mod id;
@@ -16,6 +17,7 @@ pub(crate) mod positional;
 pub(crate) mod random;
 pub(crate) mod recipient;
 pub(crate) mod retry;
+pub(crate) mod shards;
 pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod typed_failure;

@@ -10,6 +10,7 @@
 pub(crate) mod admission;
 pub(crate) mod appends;
 pub(crate) mod blame;
+pub(crate) mod children;
 pub(crate) mod commits;
 pub(crate) mod deadlines;
 pub(crate) mod deaths;

@@ -2,6 +2,8 @@
 //! know where events are stored or how activities and steps are executed.
 
 pub(crate) mod activities;
+pub(crate) mod child_outcomes;
+pub(crate) mod children;
 mod decision;
 pub(crate) mod pending;
 #[cfg(test)]
@@ -14,6 +16,7 @@ pub(crate) mod turn;
 mod waits;
 
 use crate::log::past_event::PastEvent;
+use crate::run::children::ChildRequest;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
@@ -57,6 +60,8 @@ pub(crate) struct Progress {
     pub(crate) events: Vec<PastEvent>,
     pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
+    /// What its events ask of children.
+    pub(crate) requests: Vec<ChildRequest>,
     /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
     views: Option<Box<Views>>,
 }
@@ -173,7 +178,7 @@ impl Run {
     pub(crate) fn bytes(&self) -> usize {
         let state = &self.state;
         let input = state.input.as_ref().map_or(0, |input| input.bytes().len());
-        let calls = state.activities.len() + state.compensations.len();
+        let calls = state.activities.len() + state.compensations.len() + state.children.len();
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + code
@@ -200,7 +205,7 @@ impl Run {
     /// What the run waits for, as data: as much as is shown to people. Empty while it is stalled.
     pub(crate) fn shown_waits(&self, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
         if self.state.ending.is_some() {
-            return self.state.compensating(WAITS_SHOWN, is_running);
+            return self.state.waits_at_end(WAITS_SHOWN, is_running);
         }
         self.waits_while(WAITS_SHOWN, is_running)
     }
@@ -256,7 +261,7 @@ impl Run {
             self.log_views(at, progress);
             let compensate =
                 !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
-            if compensate {
+            if compensate || self.state.children.delay_the_end() {
                 self.log(at, Event::RunEnding { outcome }, progress);
                 self.compensate_next(at, progress);
             } else {
@@ -335,9 +340,16 @@ impl Run {
         }
     }
 
-    /// Schedules the next compensation, the last registered first, or logs the terminal event if none is left.
+    /// Schedules the next compensation, the last registered first, or logs the terminal event if none is left. What children
+    /// do until they end may have to be compensated for, so all that is awaited comes first. A run that completed has nothing
+    /// to compensate for.
     fn compensate_next(&mut self, at: Timestamp, progress: &mut Progress) {
-        match (self.state.compensations.last(), self.state.ending.clone()) {
+        if self.state.children.delay_the_end() {
+            return;
+        }
+        let completed = matches!(self.state.ending.as_deref(), Some(Outcome::Completed(_)));
+        let next = self.state.compensations.last().filter(|_| !completed);
+        match (next, self.state.ending.clone()) {
             (Some(next), _) => {
                 let scheduled = Event::CompensationScheduled { id: next.id };
                 self.log(at, scheduled, progress);
@@ -369,6 +381,9 @@ impl Run {
     fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
         if let Some(adoption) = self.adoption.take() {
             self.log(at, *adoption, progress);
+        }
+        if self.state.children.len() > 0 {
+            progress.requests.extend(self.state.children.requests(&event));
         }
         let seq = self.state.next_seq();
         self.state.apply(at, &event);

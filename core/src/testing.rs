@@ -163,6 +163,8 @@ impl RunFixture {
         start_at: Option<Timestamp>,
     ) -> Self {
         let started = Event::RunStarted {
+            parent: None,
+            parent_call: None,
             workflow: Name::from_static(W::NAME),
             input,
             key: None,

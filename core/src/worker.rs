@@ -9,6 +9,7 @@ pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod ticket;
 
+pub(crate) mod child_starts;
 pub(crate) mod driver;
 pub(crate) mod environment;
 pub(crate) mod executor;
@@ -53,6 +54,7 @@ use self::supervisor::Supervisor;
 use self::tasks::input::TaskInput;
 use crate::data::id::ShardId;
 use crate::data::limits;
+use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::guard::caught_in;
@@ -60,6 +62,7 @@ use crate::host::{Host, StoreClock, SystemHost};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::activity::Services;
+use crate::workflow::child_ids::ChildIds;
 use crate::workflow::current_executor::ExecutorSetter;
 use crate::workflow::registry::Definitions;
 
@@ -270,6 +273,8 @@ impl Worker {
             clock,
             executor,
             definitions: Arc::clone(&self.definitions),
+            child_ids: Shards::new(queue.first_shard, queue.shard_count)
+                .map_or_else(|_| ChildIds::default(), ChildIds::Among),
             gauges: self.gauges.clone(),
             queue,
             freed,

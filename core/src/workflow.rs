@@ -7,6 +7,7 @@ pub(crate) mod async_program;
 pub(crate) mod bare;
 pub(crate) mod call_error;
 pub(crate) mod calls;
+pub(crate) mod child_ids;
 pub(crate) mod command;
 pub(crate) mod context;
 pub(crate) mod current_executor;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 pub use self::call_error::{BranchError, CallError};
 pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::branch::BranchFuture;
+pub use self::calls::child::{Child, ChildFuture, StartedChild};
 pub use self::calls::compensation::Compensation;
 pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;
@@ -46,6 +48,7 @@ pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
 pub use self::signal::{NamedSignal, Signal};
 pub use self::view::View;
+pub use crate::data::child::ChildPolicy;
 
 /// What [`select!`](crate::select) expands to.
 pub mod race {

@@ -2,6 +2,7 @@
 //! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug
 //! is found.
 
+mod children;
 mod deaths;
 mod engine;
 mod erring_build;
@@ -54,6 +55,7 @@ impl Canary {
             .chain(tasks::CANARIES)
             .chain(signals::CANARIES)
             .chain(requests::CANARIES)
+            .chain(children::CANARIES)
             .chain(deaths::CANARIES)
     }
 

@@ -14,7 +14,7 @@
 //! | 7 | signals of one client are consumed in their order | `check_signals`, `check_taken` |
 //! | 8 | no timer fires early | `HistoryCheck`; `Accounts::logs`: no event has a time in the future |
 //! | 9 | an activity begins after it was logged | `check_executions` |
-//! | 10 | a parent is told of its child once | nowhere: there are no child runs yet |
+//! | 10 | a parent is told of its child once | `HistoryCheck`; `check_children`, at the end |
 //! | 11 | a partition is dropped when it has no open run | nowhere: the memory store has no partitions |
 //! | 12 | no client blocks an append | `World::run`: clients' transactions stay open over many appends, and all runs end |
 //! | 13 | without faults, every run that can end does end, whatever work costs | `World::run`, in the quiet phase; `Ledger::happened`: no lease is lost because of work |
@@ -68,6 +68,7 @@ impl World {
             }
         }
         check_sent(&inner.accounts, seen, &mut wrong);
+        check_children(seen, &mut wrong);
         if !self.config.loses_commits {
             check_keys(seen, &mut wrong);
             for promise in &promises.runs {
@@ -197,16 +198,65 @@ fn told<'a>(history: &[HistoryEvent], accounts: &'a [EventAccount], id: &str, at
 
 /// Part of invariant 1: a message that an append sent is in the log of its receiver, or arrived too late.
 fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
-    for (id, SentAccount { run, opens, is_readdressed, .. }) in &accounts.sent {
+    for (id, SentAccount { run, opens, is_readdressed, is_between_relatives, .. }) in &accounts.sent {
         let took = |seen: &RunView| {
             let is_it =
                 |event: &Event| matches!(event, Event::SignalReceived { message, .. } if message == id);
             *opens
+                || *is_between_relatives
                 || seen.history.iter().any(|event| is_it(&event.event))
                 || accounts.undelivered.contains(id)
         };
         if !seen.iter().any(|seen| (*is_readdressed || seen.run == *run) && took(seen)) {
             wrong.push(format!("run {run}: a message was sent to it, and is lost"));
+        }
+    }
+}
+
+/// Invariant 10: a parent is told how its child ended, and ends after it if it waits for it. A child whose parent is over, or has
+/// terminated it, is over.
+fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
+    let events = |of: &RunView| of.history.iter().map(|event| event.event.clone()).collect::<Vec<_>>();
+    let by_id: BTreeMap<RunId, Vec<Event>> = seen.iter().map(|view| (view.run, events(view))).collect();
+    for (parent, history) in &by_id {
+        for event in history {
+            let Event::ChildStarted { id, child, key, .. } = event else { continue };
+            let theirs = by_id.get(child).map(Vec::as_slice).unwrap_or_default();
+            let told = history.iter().find(|event| event.is_outcome() && event.call() == Some(*id));
+            let is_given_up = history.iter().any(|event| event.gives_up() && event.call() == Some(*id));
+            let is_told_right = match (told, theirs.last()) {
+                (
+                    Some(Event::ChildCompleted { result, .. }),
+                    Some(Event::RunCompleted { result: own, .. }),
+                ) => result == own,
+                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunFailed { failure: own, .. })) => {
+                    failure == own
+                }
+                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunCancelled { .. })) => {
+                    failure.type_name == "child-cancelled"
+                }
+                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunTerminated { .. })) => {
+                    failure.type_name == "child-terminated"
+                }
+                (Some(Event::ChildFailed { failure, .. }), None) => {
+                    key.is_some() && failure.type_name == "key-taken"
+                }
+                (None, Some(last)) => {
+                    let is_terminated = matches!(history.last(), Some(Event::RunTerminated { .. }));
+                    last.is_terminal() && (is_given_up || is_terminated)
+                }
+                (_, _) => false,
+            };
+            let names_its_parent = theirs.iter().all(|event| match event {
+                Event::RunStarted { parent: named, .. } => *named == Some(*parent),
+                _ => true,
+            });
+            if !is_told_right || !names_its_parent {
+                wrong.push(format!(
+                    "run {parent} was told {told:?} of its child {child}, which ended with {:?}",
+                    theirs.last()
+                ));
+            }
         }
     }
 }

@@ -47,6 +47,8 @@ struct HistoryCheck {
     /// The transactional activities, and those of them that were given up: they may complete all the same.
     transactional: BTreeSet<CommandId>,
     given_up: BTreeSet<CommandId>,
+    /// The children: one that was given up may have an outcome all the same, for which the end of the run waits.
+    children: BTreeSet<CommandId>,
     /// Calls whose outcome waited for a stalled run: its code may give the call up before it sees the outcome.
     waited: BTreeSet<CommandId>,
     stalled: bool,
@@ -101,7 +103,7 @@ impl HistoryCheck {
     fn is_given_up(&mut self, id: CommandId) {
         if !self.waited.remove(&id) {
             self.ends(id);
-            if self.transactional.contains(&id) {
+            if self.transactional.contains(&id) || self.children.contains(&id) {
                 self.given_up.insert(id);
             }
         }
@@ -136,6 +138,10 @@ impl HistoryCheck {
                 self.registered.insert(*id);
             }
             Event::SignalSent { id, .. } => self.begins(*id),
+            Event::ChildStarted { id, .. } => {
+                self.begins(*id);
+                self.children.insert(*id);
+            }
             Event::TimerStarted { id, fire_at, .. } => {
                 self.begins(*id);
                 self.deadlines.insert(*id, *fire_at);
@@ -169,8 +175,10 @@ impl HistoryCheck {
                 self.waiting = 0;
                 self.ending = Some(outcome.clone());
             }
-            Event::RunCompleted { .. } => {
-                self.demand(self.ending.is_none(), "it should have ended otherwise")
+            Event::RunCompleted { result, .. } => {
+                let outcome = Outcome::Completed(result.clone());
+                let same = self.ending.as_ref().is_none_or(|ending| *ending == outcome);
+                self.demand(same, "it should have ended otherwise");
             }
             Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
             Event::RunCancelled { .. } => self.ends_with(&Outcome::Cancelled),
@@ -178,13 +186,22 @@ impl HistoryCheck {
             _ => {}
         }
         if let Some(id) = event.call() {
-            if matches!(event, Event::ActivityCompleted { .. }) && self.given_up.remove(&id) {
-                self.resolves();
-            } else if event.is_outcome() {
-                self.resolves_call(id);
-            } else if event.gives_up() {
-                self.is_given_up(id);
-            }
+            self.ends_call(id, event);
+        }
+    }
+
+    /// An event may be the end of its call.
+    fn ends_call(&mut self, id: CommandId, event: &Event) {
+        let is_late = matches!(
+            event,
+            Event::ActivityCompleted { .. } | Event::ChildCompleted { .. } | Event::ChildFailed { .. }
+        );
+        if is_late && self.given_up.remove(&id) {
+            self.resolves();
+        } else if event.is_outcome() {
+            self.resolves_call(id);
+        } else if event.gives_up() {
+            self.is_given_up(id);
         }
     }
 

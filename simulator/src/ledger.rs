@@ -102,6 +102,8 @@ pub(crate) struct SentAccount {
     pub(crate) run: RunId,
     /// Whether it starts the run.
     pub(crate) opens: bool,
+    /// Whether it is between a parent and a child, so that only the outcomes tell whether it arrived.
+    pub(crate) is_between_relatives: bool,
     /// Whether the store may have found another receiver.
     pub(crate) is_readdressed: bool,
     /// Whether it was inserted into the inbox.
@@ -277,7 +279,7 @@ impl Accounts {
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
             Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
-            Ok(MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate) => {}
+            Ok(MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate | MessageKind::Child) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
         // Only appends send such messages.

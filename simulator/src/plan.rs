@@ -23,6 +23,8 @@ pub(crate) enum Op {
     TakeFor { signal: usize, millis: u64 },
     /// Sends a signal that no plan takes: to itself, or to the run with a key, which may not exist.
     Tell { key: Option<u64> },
+    /// Starts a child with a plan of its own.
+    Child(Child),
     /// Draws numbers, all of them at once.
     Draw { times: u32 },
     /// Registers a compensation.
@@ -70,6 +72,28 @@ pub(crate) struct Work {
     pub(crate) is_transactional: bool,
     /// Whether it is sent to the worker that executed an activity before it.
     pub(crate) follows: bool,
+}
+
+/// A child to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Child {
+    pub(crate) plan: Box<Op>,
+    /// Its key, which children of other runs may have as well.
+    pub(crate) key: Option<u64>,
+    /// The numbers of what becomes of it if its parent gives it up, and at the end of its parent.
+    pub(crate) policies: [usize; 2],
+    pub(crate) kept: Kept,
+}
+
+/// What a plan does with a child that it has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kept {
+    /// It waits for the outcome.
+    ForOutcome,
+    /// It holds the child to the end of the run.
+    ToTheEnd,
+    /// It drops the child after a while.
+    ForAWhile { millis: u64 },
 }
 
 /// How an attempt fails.
@@ -125,7 +149,8 @@ impl Planner<'_> {
             25..30 => Op::Step(self.work()),
             30..35 => Op::Sleep { millis: self.millis(20) },
             35..40 => self.nap(),
-            40..46 => Op::Take { signal: self.signal() },
+            40..43 => Op::Take { signal: self.signal() },
+            43..46 => Op::Child(self.child()),
             46..48 => Op::Tell { key: self.dice.chance(700).then(|| self.dice.below(8)) },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
             51..53 => Op::Draw { times: self.times() },
@@ -145,6 +170,24 @@ impl Planner<'_> {
             89..93 => Op::Race(self.ops(depth)),
             _ => Op::Shield(self.boxed(depth), self.work()),
         }
+    }
+
+    /// A child does one thing, waits for no signal, and has no children, or there would be no end.
+    fn child(&mut self) -> Child {
+        let plan = match self.dice.below(10) {
+            0..5 => Op::Work(self.work()),
+            5..8 => self.nap(),
+            8..9 => Op::Fail,
+            _ => Op::Shield(Box::new(self.nap()), self.work()),
+        };
+        let kept = match self.dice.below(10) {
+            0..6 => Kept::ForOutcome,
+            6..8 => Kept::ToTheEnd,
+            _ => Kept::ForAWhile { millis: self.millis(1) },
+        };
+        let key = self.dice.chance(300).then(|| self.dice.below(4));
+        let mut policy = || self.dice.below(4) as usize;
+        Child { plan: Box::new(plan), key, policies: [policy(), policy()], kept }
     }
 
     /// A sleep that is long enough for disturbances, and short beside the lives of the workers.
@@ -224,7 +267,7 @@ impl Op {
             Self::Work(work) | Self::Step(work) => work.expected(),
             Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
             Self::OnFailure(_) | Self::Tell { .. } | Self::Mine => Expected::Value(0),
-            Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
+            Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) | Self::Child(_) => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
@@ -263,6 +306,7 @@ impl Op {
             | Self::Step(_)
             | Self::Sleep { .. }
             | Self::Draw { .. }
+            | Self::Child(_)
             | Self::Tell { .. }
             | Self::OnFailure(_)
             | Self::Mine

@@ -14,7 +14,7 @@ use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
 use pgworkflows_core::select;
 use pgworkflows_core::worker::WorkerBuilder;
-use pgworkflows_core::workflow::CallFuture;
+use pgworkflows_core::workflow::{self, CallFuture, ChildPolicy};
 use pgworkflows_macros::{Failure, activities};
 use pgworkflows_testkit::runtime::dice::mix;
 
@@ -22,7 +22,7 @@ use crate::config::{Code, WorkerRole};
 use crate::cost::{Metered, moment};
 use crate::host::SimHost;
 use crate::ledger::Ledger;
-use crate::plan::{FailureMode, Op, SIGNALS, Work};
+use crate::plan::{Child, FailureMode, Kept, Op, SIGNALS, Work};
 
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
@@ -72,7 +72,8 @@ impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OT
     type Output = Summary;
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
-        let interpreter = Interpreter { ctx, seen: Rc::default(), broken: BROKEN };
+        let (seen, held) = (Rc::default(), Rc::default());
+        let interpreter = Interpreter { ctx, seen, held, broken: BROKEN };
         let value = Metered(interpreter.clone().interpret(plan)).await?;
         let summary = Summary { value, ..interpreter.seen.take() };
         RETURNED.set(Some(summary.clone()));
@@ -85,8 +86,14 @@ impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OT
 struct Interpreter {
     ctx: Context,
     seen: Rc<RefCell<Summary>>,
+    /// The children that it holds to the end of the run.
+    held: Rc<RefCell<Vec<workflow::Child<PlanWorkflow>>>>,
     broken: bool,
 }
+
+/// What may become of a child.
+const POLICIES: [ChildPolicy; 4] =
+    [ChildPolicy::RequestAndWait, ChildPolicy::Request, ChildPolicy::Terminate, ChildPolicy::Leave];
 
 impl Interpreter {
     fn interpret(self, op: Op) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
@@ -132,6 +139,7 @@ impl Interpreter {
                 ctx.signal(Recipient::keyed::<PlanWorkflow>(format!("run {key}")), TOLD, ());
                 Ok(0)
             }
+            Op::Child(child) => self.child(child).await,
             Op::Draw { times } => Ok(draw(ctx, times).await),
             Op::OnFailure(work) => Ok(on_failure(ctx, work)),
             Op::Sequence(ops) => {
@@ -167,6 +175,25 @@ impl Interpreter {
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             Op::Mine => Ok(0),
         }
+    }
+
+    /// Starts a child, and does what the plan does with it.
+    async fn child(&self, Child { plan, key, policies, kept }: Child) -> WorkflowResult<u64> {
+        let [on_cancel, at_end] = policies.map(|number| POLICIES[number]);
+        let mut child = self.ctx.child::<PlanWorkflow>(*plan).on_cancel(on_cancel).on_parent_end(at_end);
+        if let Some(key) = key {
+            child = child.key(format!("child {key}"));
+        }
+        match kept {
+            Kept::ForOutcome => return child.await.map(|summary| summary.value),
+            Kept::ToTheEnd => self.held.borrow_mut().push(child.start()),
+            Kept::ForAWhile { millis } => {
+                let child = child.start();
+                self.ctx.sleep(Duration::from_millis(millis)).await?;
+                drop(child);
+            }
+        }
+        Ok(0)
     }
 
     /// Begins work, and awaits it after an op.

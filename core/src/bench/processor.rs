@@ -74,6 +74,7 @@ impl StartMessages {
                     key: None,
                     start_at: None,
                     repeated: Flag(false),
+                    parent: None,
                 }),
             }
         };
@@ -143,6 +144,7 @@ impl ProcessorFixture {
                     | Effect::Abort { .. }
                     | Effect::HandOut { .. }
                     | Effect::Withdraw(_)
+                    | Effect::StartChild(_)
                     | Effect::Accept { .. }
                     | Effect::Tell { .. } => {}
                 }

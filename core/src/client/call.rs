@@ -17,10 +17,11 @@ use crate::client::info::{RunInfo, RunStatus};
 use crate::client::known_types::KnownTypes;
 use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
-use crate::data::id::{RunId, ShardId};
+use crate::data::id::RunId;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::{Payload, PayloadError, payload_too_large};
+use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::data::wait::Wait;
 use crate::error::Error;
@@ -30,43 +31,14 @@ use crate::log::past_event::PastEvent;
 use crate::log::stored_history::decode;
 use crate::run::WAITS_SHOWN;
 use crate::run::state::RunState;
+use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::history::{Load, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::switchboard::Switchboard;
-use crate::store::{Queue, Store};
 
 /// The queue of workflows that no worker has ever known, unless the client is told another.
 pub(super) const QUEUE_DEFAULT: &str = "default";
-
-/// A queue's contiguous, non-empty range of shards.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shards {
-    first: ShardId,
-    last: ShardId,
-}
-
-impl Shards {
-    fn new(queue: &Queue) -> Result<Self, Error> {
-        let last = queue.first_shard.get().saturating_add(queue.shard_count - 1);
-        Ok(Self { first: queue.first_shard, last: ShardId::new(last)? })
-    }
-
-    pub(crate) fn first(self) -> ShardId {
-        self.first
-    }
-
-    pub(crate) fn last(self) -> ShardId {
-        self.last
-    }
-
-    /// The shard at `number` modulo the number of shards, counted from the first.
-    pub(crate) fn nth(self, number: u64) -> ShardId {
-        let (first, last) = (self.first.get(), self.last.get());
-        let nth = number % (u64::from(last - first) + 1);
-        ShardId::new(first + nth as u16).expect("it is at most the last shard")
-    }
-}
 
 /// The shards among which a run of each workflow is started, and until when that is known, by the host's clock.
 #[derive(Debug, Default)]
@@ -274,7 +246,7 @@ impl ClientShared {
             return Err(StoreError::corrupt(reason).into());
         }
         self.known.clock.answered(queue.now, &*self.host);
-        let shards = Shards::new(&queue)?;
+        let shards = Shards::new(queue.first_shard, queue.shard_count)?;
         let known = (shards, self.host.monotonic() + lasts);
         self.lock_places().set(self.place_of(workflow), known);
         Ok((shards, queue.now))
@@ -354,13 +326,20 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
-    /// Describes a run, with what it waits for even if its row does not say so.
-    pub(crate) async fn describe_with_waits(&self, run: RunId) -> Result<RunInfo, Error> {
+    /// Describes a run, with what only its history says: its parent, and what it waits for if its row does not say so.
+    pub(crate) async fn describe_with_history(&self, run: RunId) -> Result<RunInfo, Error> {
         let mut info = self.describe(run).await?;
-        if info.status == RunStatus::Running && info.waits.is_empty() {
-            let load = Load { runs: vec![run], after: None, bytes: limits::WAITS_HISTORY_BYTES_MAX };
-            let loaded = self.retry(|| self.store.query().load(&load)).await?;
-            if let (Some(history), None) = (loaded.histories.first(), loaded.cut) {
+        if info.status == RunStatus::Pending {
+            return Ok(info);
+        }
+        let needs_waits = info.status == RunStatus::Running && info.waits.is_empty();
+        // The first frame has the parent.
+        let bytes = if needs_waits { limits::WAITS_HISTORY_BYTES_MAX } else { 0 };
+        let load = Load { runs: vec![run], after: None, bytes };
+        let loaded = self.retry(|| self.store.query().load(&load)).await?;
+        if let Some(history) = loaded.histories.first() {
+            info.parent = logged_parent(history);
+            if needs_waits && loaded.cut.is_none() {
                 info.waits = logged_waits(history);
             }
         }
@@ -385,6 +364,15 @@ impl ClientShared {
         }
         History::new(&history)
     }
+}
+
+/// The parent of a run according to its history, of which the first frame is enough.
+fn logged_parent(history: &RunHistory) -> Option<RunId> {
+    // A run whose code could not begin has a stall before its start.
+    decode(history).take(2).flatten().find_map(|past| match past.event {
+        Event::RunStarted { parent, .. } => parent,
+        _ => None,
+    })
 }
 
 /// What a run waits for according to its history. One that this build cannot read says nothing.

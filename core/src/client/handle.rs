@@ -237,7 +237,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self) -> Result<RunInfo, Error> {
-        self.shared.describe_with_waits(self.run).await
+        self.shared.describe_with_history(self.run).await
     }
 
     /// Returns what the run is doing, or how it ended. See [`RunHandle`] for an example.

@@ -86,6 +86,9 @@ pub struct RunInfo {
     pub workflow: String,
     /// The idempotency key of the run's start.
     pub key: Option<String>,
+    /// The run that started this one as its child, if a run did, once this one has begun. Only
+    /// [`describe`](crate::client::handle::RunHandle::describe) knows it, from the history; a list reads rows only.
+    pub parent: Option<RunId>,
     /// What the run is doing, or how it ended.
     pub status: RunStatus,
     /// When the run was started, to the millisecond, by the store's clock.
@@ -123,6 +126,7 @@ impl RunInfo {
             run_id: found.run,
             workflow: found.workflow,
             key: found.key,
+            parent: None,
             status,
             created_at: found.run.born().into(),
             closed_at: found.closed.as_ref().map(|closed| closed.closed_at.into()),
@@ -151,11 +155,12 @@ impl RunInfo {
 
 impl Serialize for RunInfo {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { run_id, workflow, key, status, created_at, closed_at, .. } = self;
-        let mut info = serializer.serialize_struct("RunInfo", 11)?;
+        let Self { run_id, workflow, key, parent, status, created_at, closed_at, .. } = self;
+        let mut info = serializer.serialize_struct("RunInfo", 12)?;
         info.serialize_field("run_id", run_id)?;
         info.serialize_field("workflow", workflow)?;
         info.serialize_field("key", key)?;
+        info.serialize_field("parent", parent)?;
         info.serialize_field("status", status)?;
         info.serialize_field("created_at", created_at)?;
         info.serialize_field("closed_at", closed_at)?;
@@ -217,13 +222,14 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::RunSignal { signal, payload, sender, to }) => {
             (format!("signal `{signal}` from run {sender} to {to}"), Some(payload))
         }
-        Ok(Message::Cancel { reason: None }) => ("cancellation".to_owned(), None),
-        Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
-        Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
+        Ok(Message::Cancel { reason: None, .. }) => ("cancellation".to_owned(), None),
+        Ok(Message::Cancel { reason: Some(reason), .. }) => (format!("cancellation: {reason}"), None),
+        Ok(Message::Terminate { reason, .. }) => (format!("termination: {reason}"), None),
         Ok(Message::Retry {}) => ("request to retry".to_owned(), None),
         Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),
+        Ok(Message::ChildEnded { id, child, .. }) => (format!("outcome of child {child} (call {id})"), None),
         Err(error) => (format!("a message of {} bytes that cannot be read: {error}", body.len()), None),
     }
 }

@@ -1,9 +1,8 @@
 //! A start's idempotency key: which shard it belongs to, and what two starts with it must have in common. It must not know
 //! how a store compares keys.
 
-use sha2::{Digest, Sha256};
-
 use crate::data::payload::Payload;
+use crate::data::shards::key_prefix;
 
 /// An idempotency key, and what has to be equal in two starts with this key.
 #[derive(Clone, Debug)]
@@ -20,11 +19,9 @@ pub(super) enum Compared {
 }
 
 impl Key {
-    /// The first 8 bytes of a key's SHA-256, big endian. Modulo the number of shards of the queue, it is the index of the
-    /// key's shard. Clients in all languages compute the same number.
+    /// See [`key_prefix`].
     pub(super) fn prefix(&self) -> u64 {
-        let digest: [u8; 32] = Sha256::digest(self.text.as_bytes()).into();
-        digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+        key_prefix(&self.text)
     }
 }
 

@@ -128,13 +128,13 @@ pub struct CancelRun(Lazy<Unsent>);
 
 impl CancelRun {
     pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
-        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Cancel { reason: None }) }))
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Cancel { reason: None, parent: None }) }))
     }
 
     /// Sets the reason, up to 4096 bytes. It appears in the run's history and in [`Error::reason`]; there is none by
     /// default. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
-        self.0.built().message = Ok(Message::Cancel { reason: Some(reason.into()) });
+        self.0.built().message = Ok(Message::Cancel { reason: Some(reason.into()), parent: None });
         self
     }
 }
@@ -153,7 +153,7 @@ pub struct TerminateRun(Lazy<Unsent>);
 
 impl TerminateRun {
     pub(crate) fn new(shared: Arc<ClientShared>, run: RunId, reason: String) -> Self {
-        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Terminate { reason }) }))
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Terminate { reason, parent: None }) }))
     }
 }
 
@@ -312,12 +312,13 @@ fn check(message: &Message) -> Result<(), Error> {
             check_name("signal", signal)?;
             key.iter().try_for_each(|key| check_name("key", key))
         }
-        Message::Cancel { reason } => check_reason("cancellation", reason.as_deref().unwrap_or_default()),
-        Message::Terminate { reason } => check_reason("termination", reason),
+        Message::Cancel { reason, .. } => check_reason("cancellation", reason.as_deref().unwrap_or_default()),
+        Message::Terminate { reason, .. } => check_reason("termination", reason),
         Message::Start { .. }
         | Message::TaskEnded { .. }
         | Message::TaskLost { .. }
         | Message::RunSignal { .. }
+        | Message::ChildEnded { .. }
         | Message::Resume {}
         | Message::Retry {} => Ok(()),
     }

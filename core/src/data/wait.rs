@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 
 /// Something that a run waits for.
@@ -88,6 +89,20 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// The outcome of a child.
+    #[non_exhaustive]
+    Child {
+        /// The name of the child's workflow.
+        workflow: String,
+        /// The child.
+        run: RunId,
+        /// Whether the child, which has a key, is still to be started.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        starting: bool,
+        /// The line of the workflow's code that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// Something that this build does not know. [`RunInfo::waiting_on`](crate::client::info::RunInfo::waiting_on) has it in words.
     #[serde(other)]
     Unknown,
@@ -110,7 +125,8 @@ impl Wait {
             | Self::Timer { source, .. }
             | Self::Activity { source, .. }
             | Self::Step { source, .. }
-            | Self::Permit { source, .. } => source.as_deref(),
+            | Self::Permit { source, .. }
+            | Self::Child { source, .. } => source.as_deref(),
             Self::Unknown => None,
         }
     }
@@ -124,6 +140,13 @@ impl fmt::Display for Wait {
             Self::Timer { until, .. } => write!(f, "timer until {}", Timestamp::from(*until))?,
             Self::Step { name, .. } => write!(f, "step `{name}`")?,
             Self::Permit { of, name, .. } => write!(f, "{of} `{name}`")?,
+            Self::Child { workflow, run, starting, .. } => {
+                write!(
+                    f,
+                    "child `{workflow}` (run {run}{})",
+                    if *starting { ", to be started" } else { "" }
+                )?;
+            }
             Self::Unknown => f.write_str("something of a newer build")?,
             Self::Activity { name, attempt, queue, last_failure, again_at, compensation, .. } => {
                 write!(f, "{} `{name}`", if *compensation { "compensation" } else { "activity" })?;

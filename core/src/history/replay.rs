@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use crate::data::id::CommandId;
 use crate::error::Error;
+use crate::log::event::Event;
 use crate::log::past_event::{PastEvent, StoredEvent};
 use crate::log::stored_history::StoredHistory;
 use crate::workflow::Workflow;
+use crate::workflow::child_ids::ChildIds;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 
@@ -38,7 +40,13 @@ pub(super) fn replay<W: Workflow>(history: &StoredHistory) -> Result<Replayed, E
     let Some(last) = past.last() else { return Err(problem("its history is empty".to_owned())) };
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;
-    let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
+    let children = past.iter().filter_map(|past| match past.event {
+        Event::ChildStarted { id, child, .. } => Some((id, child)),
+        _ => None,
+    });
+    let child_ids = ChildIds::Recorded(children.collect());
+    let registry =
+        Registry::new(Arc::new(definitions), Arc::new(PollMark::default())).with_child_ids(child_ids);
     let examined = examine(history.run, &past, &registry, last.at).map_err(problem)?;
     let Examined { run, divergence, sources } = examined;
     let over = run.state.closed.is_some();

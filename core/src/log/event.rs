@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::table::events;
+use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -38,6 +39,8 @@ pub(crate) enum Consequence {
     Enqueue,
     /// A message is sent to a run.
     Send,
+    /// A run is started.
+    StartChild,
     /// Its durable call is over: this is the outcome.
     Outcome,
     /// Its durable call is over: the run gave it up.
@@ -197,6 +200,7 @@ impl Event {
             | Consequence::Dispatch
             | Consequence::Enqueue
             | Consequence::Send
+            | Consequence::StartChild
             | Consequence::Outcome
             | Consequence::GiveUp
             | Consequence::Publish

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::table::events;
+use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -82,6 +83,7 @@ as_json! {
     Name => |name| name.as_str().into();
     String => |text| text.as_str().into();
     MessageId => |message| uuid::Uuid::from_u128(message.as_u128()).to_string().into();
+    ChildPolicy => |policy| policy.name().into();
     Timestamp => |at| time(*at);
     Duration => |time| time.as_secs_f64().into();
     Payload => |payload| json!(payload);

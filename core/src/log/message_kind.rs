@@ -20,6 +20,8 @@ pub enum MessageKind {
     Terminate,
     /// The end of one of the run's tasks.
     Task,
+    /// The end of one of the run's children.
+    Child,
     /// A request to try the run again.
     Resume,
     /// A request to begin the next attempts at once.
@@ -39,6 +41,7 @@ impl Submission {
             Message::Cancel { .. } => MessageKind::Cancel,
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
+            Message::ChildEnded { .. } => MessageKind::Child,
             Message::Resume {} => MessageKind::Resume,
             Message::Retry {} => MessageKind::Retry,
         })
@@ -65,11 +68,19 @@ mod tests {
     fn submission_tells_the_kind_of_its_message() {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
-        let start =
-            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
+        let start = Message::Start {
+            workflow,
+            input: input(),
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            parent: None,
+        };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
-        let (cancel, terminate) =
-            (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
+        let (cancel, terminate) = (
+            Message::Cancel { reason: None, parent: None },
+            Message::Terminate { reason: "enough".to_owned(), parent: None },
+        );
         let (id, task) = (CommandId::FIRST, EventSeq::FIRST);
         let ended =
             Message::TaskEnded { id, task, outcome: Outcome::Completed(input()), committed: Flag(false) };

@@ -24,6 +24,10 @@ macro_rules! events {
             key: Option<String>,
             /// When the workflow begins, if not at once.
             start_at: Option<Timestamp>,
+            /// The run that started it, if a run did: its parent.
+            parent: Option<RunId>,
+            /// The parent's durable call that started it.
+            parent_call: Option<CommandId>,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -162,6 +166,52 @@ macro_rules! events {
             /// The signal's content.
             payload: Payload,
         }
+        /// The run started a child.
+        "child.started" 1 => ChildStarted = 34: Decision, StartChild {
+            /// The durable call.
+            id: CommandId,
+            /// The child.
+            child: RunId,
+            /// The name of the child's workflow.
+            workflow: Name,
+            /// The child's input.
+            input: Payload,
+            /// The idempotency key of the child's start. A child with a key is started after this event is in the log.
+            key: Option<String>,
+            /// What becomes of the child at the end of the run.
+            at_end: ChildPolicy,
+        }
+        /// A child with a key was started: no other run has its key.
+        "child.bound" 1 => ChildBound = 35: Note, Nothing {
+            /// The durable call.
+            id: CommandId,
+        }
+        /// The child returned a value.
+        "child.completed" 1 => ChildCompleted = 36: Resolution, Outcome {
+            /// The durable call.
+            id: CommandId,
+            /// The value.
+            result: Payload,
+        }
+        /// The child ended without a value, or could not be started.
+        "child.failed" 1 => ChildFailed = 37: Resolution, Outcome {
+            /// The durable call.
+            id: CommandId,
+            /// The child's failure, or why there is none: `child-cancelled`, `child-terminated`, `key-taken`.
+            failure: Failure,
+        }
+        /// The run, which is to cancel itself, asked the child to do so as well, and goes on waiting for it.
+        "child.cancel-requested" 1 => ChildCancelRequested = 38: Decision, Nothing {
+            /// The durable call.
+            id: CommandId,
+        }
+        /// The run gave the child up.
+        "child.cancelled" 1 => ChildCancelled = 39: Decision, GiveUp {
+            /// The durable call.
+            id: CommandId,
+            /// What becomes of the child.
+            policy: ChildPolicy,
+        }
         /// The run recorded a value that a replay could not compute again.
         "value.recorded" 1 => ValueRecorded = 16: Local, Nothing {
             /// The value's name.
@@ -274,6 +324,8 @@ macro_rules! messages {
             start_at: Option<Timestamp>,
             /// Whether a processor may have begun the run already, by a local start.
             repeated: Flag,
+            /// The run that started it, if a run did, and its durable call.
+            parent: Option<Parent>,
         }
         /// Delivers a signal to the run.
         "signal" 1 => Signal = 2 {
@@ -288,11 +340,15 @@ macro_rules! messages {
         "cancel" 1 => Cancel = 3 {
             /// The reason, if the caller gave one.
             reason: Option<String>,
+            /// The run that asks, if its parent does.
+            parent: Option<RunId>,
         }
         /// Ends the run without asking its code.
         "terminate" 1 => Terminate = 4 {
             /// The reason.
             reason: String,
+            /// The run that asks, if its parent does.
+            parent: Option<RunId>,
         }
         /// A task of the run ended.
         "task-ended" 1 => TaskEnded = 5 {
@@ -331,6 +387,15 @@ macro_rules! messages {
         }
         /// Asks for the attempts that wait for their time to begin at once.
         "retry" 1 => Retry = 11 {
+        }
+        /// Tells a parent how its child ended.
+        "child-ended" 1 => ChildEnded = 12 {
+            /// The parent's durable call that started the child.
+            id: CommandId,
+            /// The child.
+            child: RunId,
+            /// What the child returned; a failure if it was terminated.
+            outcome: Outcome,
         }
         }
     };

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::table::events;
+use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -58,7 +59,8 @@ impl fmt::Display for Words<'_> {
                 "released" => write!(f, " {text} released")?,
                 "uncompensated" => write!(f, "; compensation {text}")?,
                 "skipped" => write!(f, "; compensation {text} left out")?,
-                "lease" | "worker" | "message" | "sender" if self.began.is_some() => {}
+                "lease" | "worker" | "message" | "sender" | "child" | "parent" | "parent_call"
+                    if self.began.is_some() => {}
                 other => write!(f, " {other} {text}")?,
             }
         }
@@ -133,6 +135,11 @@ as_texts! {
         (Recipient::Run(_) | Recipient::Key { .. }, _) => to.to_string(),
     }];
     // Too long for a line.
+    // The usual policy is not shown.
+    ChildPolicy => |policy, _words| {
+        let shown = (*policy != ChildPolicy::default()).then(|| policy.to_string());
+        shown.into_iter().collect()
+    };
     ActivityOptions => |_options, _words| Vec::new();
     Timestamp => |at, words| vec![match words.began {
         Some(began) => Span(at.saturating_since(began)).to_string(),

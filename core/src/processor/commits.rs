@@ -95,6 +95,7 @@ impl Processor {
             Effect::Abort { .. }
             | Effect::HandOut { .. }
             | Effect::Withdraw { .. }
+            | Effect::StartChild(_)
             | Effect::Accept { .. }
             | Effect::Tell { .. } => true,
         });

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::log::attempt::Attempt;
+use crate::processor::children::ChildStart;
 use crate::store::tasks::{HeldTask, Withdrawal};
 use crate::store::watch::Notice;
 use crate::workflow::command::StepRequest;
@@ -21,6 +22,8 @@ pub(crate) enum Effect {
     HandOut { call: CommandId, task: HeldTask },
     /// Withdraw a task whose outcome is not awaited any more.
     Withdraw(Withdrawal),
+    /// Submit the start of a child with a key.
+    StartChild(Box<ChildStart>),
     /// Tell a client of this process that the run it started is in the log.
     Accept { accepted: oneshot::Sender<()> },
     /// Tell a client of this process that the run it started is over.

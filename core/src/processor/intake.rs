@@ -60,7 +60,8 @@ impl Intake<'_> {
             | Message::Cancel { .. }
             | Message::Retry {}
             | Message::TaskEnded { .. }
-            | Message::TaskLost { .. } => {
+            | Message::TaskLost { .. }
+            | Message::ChildEnded { .. } => {
                 if self.recorder.runs.is_left_alone(id) {
                     self.recorder.runs.pass_over(id, reference);
                     return None;
@@ -79,7 +80,7 @@ impl Intake<'_> {
                 Routed::ToRun(received) => self.begin_or_load(id, received, starts, now),
                 Routed::Left => {}
                 Routed::ReadAgain(again) => return Some(again),
-                Routed::EndsPending { start, end, late } => self.end_pending(id, start, end, late, now),
+                Routed::EndsPending { ends, late } => self.end_pending(id, *ends, late, now),
             }
         }
         None
@@ -128,14 +129,16 @@ impl Intake<'_> {
 
     /// Begins a run from its start in the inbox.
     fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, .. } = received.message else { return };
+        let Message::Start { workflow, input, key, start_at, parent, .. } = received.message else { return };
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else {
             self.unknown_workflows.leave_pending(id, received.reference);
             let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
             return self.show_unknown_workflow(id, &workflow, row);
         };
-        let started = Event::RunStarted { workflow, input, key, start_at, lease: setup.lease };
+        let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
+        let lease = setup.lease;
+        let started = Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call };
         let judged = self.recorder.suspects.is_judged(id);
         let held = judged.then(|| self.admission().set_aside(id));
         let (run, progress) = match held.or_else(|| self.recorder.runs.why_left_alone(id).cloned()) {
@@ -156,7 +159,8 @@ impl Intake<'_> {
         }
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else { return };
-        let started = Event::RunStarted { workflow, input, key: None, start_at, lease: setup.lease };
+        let (lease, parent, parent_call) = (setup.lease, None, None);
+        let started = Event::RunStarted { workflow, input, key: None, start_at, lease, parent, parent_call };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
         if let Some(live) = self.recorder.runs.get_mut(id) {
@@ -178,18 +182,12 @@ impl Intake<'_> {
     }
 
     /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
-    fn end_pending(
-        &mut self,
-        id: RunId,
-        start: Received,
-        end: Received,
-        late: Vec<MessageRef>,
-        now: Timestamp,
-    ) {
-        let Message::Start { workflow, input, key, start_at, .. } = start.message else { return };
-        let Message::Terminate { reason } = end.message else { return };
+    fn end_pending(&mut self, id: RunId, [start, end]: [Received; 2], late: Vec<MessageRef>, now: Timestamp) {
+        let Message::Start { workflow, input, key, start_at, parent, .. } = start.message else { return };
+        let Message::Terminate { reason, .. } = end.message else { return };
         let lease = self.recorder.setup.lease;
-        let started = Event::RunStarted { workflow, input, key, start_at, lease };
+        let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
+        let started = Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call };
         let (mut run, mut progress) = Run::start_unknown(id, now, started);
         progress.append(run.terminate(now, end.reference.message, reason));
         let consumed = [start.reference, end.reference];

@@ -14,11 +14,13 @@ use crate::log::attempt::Attempt;
 use crate::log::event::{Consequence, Event};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::EncodedEvents;
+use crate::processor::children::{Start, ended, request, start_of};
 use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
 use crate::processor::group::{Group, RowChange};
 use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
+use crate::processor::received::Received;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
@@ -46,6 +48,8 @@ pub(super) struct Live {
     warned: bool,
     /// Whether it is to be loaded again, so that its code is tried again.
     resumed: bool,
+    /// Terminations that wait until its children are bound.
+    held: Vec<Received>,
 }
 
 impl Live {
@@ -61,6 +65,7 @@ impl Live {
             expired: None,
             warned: false,
             resumed: false,
+            held: Vec::new(),
         }
     }
 
@@ -89,6 +94,16 @@ impl Live {
 
     pub(super) fn executing(&mut self) -> &mut Executing {
         &mut self.executing
+    }
+
+    /// A termination waits until its children are bound.
+    pub(super) fn hold(&mut self, received: Received) {
+        self.held.push(received);
+    }
+
+    /// Takes the terminations that waited.
+    pub(super) fn take_held(&mut self) -> Vec<Received> {
+        std::mem::take(&mut self.held)
     }
 
     /// How many attempts and steps of it are being executed.
@@ -234,6 +249,11 @@ impl Live {
                 Consequence::Dispatch => dispatch.extend(event.call()),
                 Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
                 Consequence::Send => group.sent.extend(sent_by(run, event)),
+                Consequence::StartChild => match start_of(run, event) {
+                    Some(Start::Message(message)) => group.sent.push(message),
+                    Some(Start::Effect(effect)) => group.effects.push(effect),
+                    None => {}
+                },
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));
@@ -247,8 +267,11 @@ impl Live {
             if let Some(status) = event.closed_status() {
                 let outcome = Bytes::copy_from_slice(body);
                 self.close(group, status, *at, outcome);
+                let parent = self.run.state.parent.as_deref();
+                group.sent.extend(parent.and_then(|parent| ended(run, parent, event)));
             }
         }
+        group.sent.extend(progress.requests.into_iter().map(|of_child| request(run, of_child)));
         let executing = &mut self.executing;
         let abort = |id| Effect::Abort { run, id };
         for id in progress.dropped_steps {

@@ -29,11 +29,10 @@ impl Received {
         match &self.message {
             Message::TaskEnded { committed: Flag(committed), .. } => !committed,
             Message::TaskLost { .. } | Message::Resume {} | Message::Retry {} => true,
-            Message::Start { .. }
-            | Message::Signal { .. }
-            | Message::RunSignal { .. }
-            | Message::Cancel { .. }
-            | Message::Terminate { .. } => false,
+            // What a parent asks of a child that is over is of no use, and the outcome of a child is in its own history.
+            Message::Cancel { parent, .. } | Message::Terminate { parent, .. } => parent.is_some(),
+            Message::ChildEnded { .. } => true,
+            Message::Start { .. } | Message::Signal { .. } | Message::RunSignal { .. } => false,
         }
     }
 }

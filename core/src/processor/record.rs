@@ -101,6 +101,9 @@ impl Recorder<'_> {
         if live.is_over() {
             return self.too_late(id, received);
         }
+        if received.is_termination() && live.state().children.are_unbound() {
+            return self.hold_termination(id, received);
+        }
         let Received { reference, message, .. } = received;
         let message_id = reference.message;
         let state = live.state();
@@ -112,7 +115,7 @@ impl Recorder<'_> {
             // A request to resume is taken as it is delivered.
             Message::Start { .. } | Message::Resume {} => Progress::default(),
             Message::Cancel { .. } if cancelling => Progress::default(),
-            Message::Cancel { reason } => {
+            Message::Cancel { reason, .. } => {
                 live.run().resolve(now, Event::CancelRequested { message: message_id, reason })
             }
             Message::Signal { signal, payload, key } => {
@@ -127,7 +130,12 @@ impl Recorder<'_> {
                 let (message, key, sender) = (message_id, None, Some(sender));
                 live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender })
             }
-            Message::Terminate { reason } => live.run().terminate(now, message_id, reason),
+            Message::Terminate { reason, .. } => live.run().terminate(now, message_id, reason),
+            Message::ChildEnded { id: call, child, outcome } => {
+                let progress = live.run().child_ended(now, call, child, outcome);
+                self.record(id, progress, &[reference], now);
+                return self.take_in_held(id, now);
+            }
             Message::Retry {} => live.retry_now(now, message_id),
             Message::TaskEnded { id: call, task, outcome, committed: Flag(committed) } => {
                 let end = TaskEnd::of(outcome, committed);

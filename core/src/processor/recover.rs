@@ -74,6 +74,7 @@ impl Intake<'_> {
         let live = Live::new(run, Row::Unknown);
         let in_flight: Vec<CommandId> = live.state().activities_in_flight().collect();
         self.recorder.begin(live, progress, &[], now);
+        self.recorder.start_children(id);
         if !left_alone {
             self.recorder.resume_activities(id, in_flight, now);
         }

@@ -4,6 +4,7 @@ mod backlog;
 mod blame;
 mod bounds;
 mod budget;
+mod children;
 mod deadlines;
 mod definitions;
 mod executor;
@@ -40,6 +41,7 @@ use crate::log::stored_history::decode;
 use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
+use crate::processor::children::ChildStart;
 use crate::processor::effect::Effect;
 use crate::processor::memory::MemoryBudget;
 use crate::processor::reads::StoreRead;
@@ -86,6 +88,8 @@ struct Fixture {
     /// How many attempts it was given in total.
     attempts_begun: usize,
     steps: BTreeMap<(RunId, CommandId), Name>,
+    /// The starts of children with keys that are to be submitted.
+    child_starts: Vec<ChildStart>,
     /// Which events the store refuses.
     refuses: fn(RunId, &Event) -> bool,
     appends: usize,
@@ -168,6 +172,7 @@ impl Fixture {
             attempts: BTreeMap::new(),
             attempts_begun: 0,
             steps: BTreeMap::new(),
+            child_starts: Vec::new(),
             refuses: |_, _| false,
             appends: 0,
             released: Vec::new(),
@@ -239,7 +244,14 @@ impl Fixture {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
             id,
-            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
+            &Message::Start {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                repeated: Flag(false),
+                parent: None,
+            },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id
@@ -298,6 +310,7 @@ impl Fixture {
                     self.handed_out.push(task);
                 }
                 Effect::Withdraw(Withdrawal { task, tells }) => self.withdraw(task, tells),
+                Effect::StartChild(start) => self.child_starts.push(*start),
                 Effect::Accept { accepted } => drop(accepted.send(())),
                 Effect::Tell { notice, watcher } => drop(watcher.send(*notice)),
             }
@@ -343,6 +356,9 @@ impl Fixture {
         self.undelivered.extend(append.undelivered.iter().map(|message| message.number));
         for sent in &append.sent {
             assert!(self.sent.insert(sent.message), "a message is sent once");
+            if sent.opens.is_some() {
+                self.rows.insert(sent.run, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
+            }
             let exists = self.rows.contains_key(&sent.run) || self.closed.contains(&sent.run);
             let run = sent.otherwise.filter(|_| !exists).unwrap_or(sent.run);
             self.put(run, sent.body.clone(), sent.message);

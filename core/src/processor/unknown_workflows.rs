@@ -33,8 +33,8 @@ pub(super) enum Routed {
     Left,
     /// It stays in the inbox until these messages are read again: the start and the end are written in one group.
     ReadAgain(Vec<MessageRef>),
-    /// It ends a run without an event in the log. All other messages to the run were too late.
-    EndsPending { start: Received, end: Received, late: Vec<MessageRef> },
+    /// It ends a run without an event in the log: these are the start and the end. All other messages to the run were too late.
+    EndsPending { ends: Box<[Received; 2]>, late: Vec<MessageRef> },
 }
 
 impl UnknownWorkflows {
@@ -45,7 +45,8 @@ impl UnknownWorkflows {
             Message::Terminate { .. } if !unknown.pending => return Routed::ToRun(received),
             Message::Terminate { .. } => {
                 if let Some(start) = unknown.start.take() {
-                    return Routed::EndsPending { start, end: received, late: self.take(run) };
+                    let ends = Box::new([start, received]);
+                    return Routed::EndsPending { ends, late: self.take(run) };
                 }
                 // Its start was left in the inbox.
                 unknown.terminating = true;
@@ -60,6 +61,7 @@ impl UnknownWorkflows {
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
+            | Message::ChildEnded { .. }
             | Message::Retry {}
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
@@ -120,12 +122,19 @@ mod tests {
 
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
-        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        let message = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            parent: None,
+        };
         received(reference(1), message)
     }
 
     fn end() -> Received {
-        received(reference(2), Message::Terminate { reason: "enough".to_owned() })
+        received(reference(2), Message::Terminate { reason: "enough".to_owned(), parent: None })
     }
 
     #[test]

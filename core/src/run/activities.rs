@@ -163,5 +163,6 @@ impl Progress {
         self.events.append(&mut later.events);
         self.take_steps(later.steps, &later.dropped_steps);
         self.dropped_steps.append(&mut later.dropped_steps);
+        self.requests.append(&mut later.requests);
     }
 }

@@ -8,6 +8,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::data::call_map::CallMap;
+use crate::data::child::Parent;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
 use crate::data::id_map::IdMap;
@@ -18,6 +19,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
+use crate::run::children::Children;
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
 use crate::store::append::ClosedStatus;
 
@@ -48,6 +50,10 @@ pub(crate) struct RunState {
     pub(crate) retries: BTreeSet<Deadline>,
     /// The timers that have not fired, with their deadlines.
     pub(crate) timers: CallMap<Timestamp>,
+    /// The children that have not ended, unless the run has nothing to do with them any more.
+    pub(crate) children: Children,
+    /// The run that started this one, if a run did. Boxed, because few runs have one.
+    pub(crate) parent: Option<Box<Parent>>,
     /// The logged signals and requests, since a message is logged once however often it is delivered.
     pub(crate) messages: IdMap<MessageId, ()>,
     pub(crate) compensations: Vec<PendingCompensation>,
@@ -105,6 +111,8 @@ impl RunState {
             deadlines: BTreeSet::new(),
             retries: BTreeSet::new(),
             timers: CallMap::new(),
+            children: Children::new(),
+            parent: None,
             messages: IdMap::default(),
             compensations: Vec::new(),
             uncompensated: Vec::new(),
@@ -126,13 +134,14 @@ impl RunState {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether a new owner must load the run at once: an activity is in flight here, the run is ending, or its code is taking
-    /// waiting resolutions. A task is in flight elsewhere: its outcome is a message.
+    /// Whether a new owner must load the run at once: an activity is in flight here, a child is to be started, the run is
+    /// ending, or its code is taking waiting resolutions. A task is in flight elsewhere: its outcome is a message.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
         let in_flight = self.activities.len() > self.retries.len() + self.tasks;
-        let ending = self.ending.is_some() && self.tasks == 0;
-        self.closed.is_none() && (ending || releasing || in_flight)
+        // An end that waits for children is told theirs by messages.
+        let ending = self.ending.is_some() && self.tasks == 0 && self.children.len() == 0;
+        self.closed.is_none() && (ending || releasing || in_flight || self.children.are_unbound())
     }
 
     /// Whether any of its activities is a task.
@@ -191,15 +200,7 @@ impl RunState {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease } => {
-                self.workflow = workflow.clone();
-                self.input = Some(input.clone());
-                self.key.clone_from(key);
-                self.lease = Some(*lease);
-                if let Some(at) = *start_at {
-                    self.start_timer(CommandId::START_DELAY, at);
-                }
-            }
+            Event::RunStarted { .. } => self.begin(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -227,6 +228,12 @@ impl RunState {
             | Event::SignalSent { .. }
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}
+            Event::ChildStarted { .. }
+            | Event::ChildBound { .. }
+            | Event::ChildCompleted { .. }
+            | Event::ChildFailed { .. }
+            | Event::ChildCancelRequested { .. }
+            | Event::ChildCancelled { .. } => self.children.apply(event),
             Event::TimerStarted { id, fire_at } => {
                 self.start_timer(*id, *fire_at);
             }
@@ -253,6 +260,20 @@ impl RunState {
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
             Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+        }
+    }
+
+    fn begin(&mut self, started: &Event) {
+        let Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call } = started else {
+            return;
+        };
+        self.workflow = workflow.clone();
+        self.input = Some(input.clone());
+        self.key.clone_from(key);
+        self.lease = Some(*lease);
+        self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));
+        if let Some(at) = *start_at {
+            self.start_timer(CommandId::START_DELAY, at);
         }
     }
 
@@ -381,6 +402,7 @@ impl RunState {
         self.ending = Some(Box::new(outcome.clone()));
         self.waiting.clear();
         self.clear();
+        self.children.end();
     }
 
     fn register(&mut self, compensation: PendingCompensation) {
@@ -407,6 +429,7 @@ impl RunState {
     fn close(&mut self, status: ClosedStatus) {
         self.closed = Some(status);
         self.clear();
+        self.children.clear();
         self.waiting.clear();
     }
 }

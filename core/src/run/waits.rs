@@ -19,6 +19,12 @@ impl RunState {
             CallKind::Permit(permits) => {
                 Wait::Permit { of: permits.noun().to_owned(), name: shown(permits.name()), source }
             }
+            CallKind::Child(child) => Wait::Child {
+                workflow: shown(&child.workflow),
+                run: child.child,
+                starting: self.children.get(call.id).is_some_and(|child| child.unbound.is_some()),
+                source,
+            },
             CallKind::Activity(name) => match self.activities.get(call.id) {
                 Some(activity) => activity.wait(is_running, source),
                 None => Wait::Activity {
@@ -40,11 +46,27 @@ impl RunState {
         let activities = self.activities.values().map(|activity| activity.wait(false, None));
         let timers =
             self.timers.iter().map(|(_, until)| Wait::Timer { until: (*until).into(), source: None });
-        activities.chain(timers).take(limit).collect()
+        activities.chain(self.awaited_children()).chain(timers).take(limit).collect()
+    }
+
+    /// What the end of the run waits for, at most `limit`.
+    pub(crate) fn waits_at_end(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
+        let mut waits = self.compensating(limit, is_running);
+        waits.extend(self.awaited_children().take(limit.saturating_sub(waits.len())));
+        waits
+    }
+
+    fn awaited_children(&self) -> impl Iterator<Item = Wait> {
+        self.children.iter().map(|(_, child)| Wait::Child {
+            workflow: shown(&child.workflow),
+            run: child.child,
+            starting: child.unbound.is_some(),
+            source: None,
+        })
     }
 
     /// The compensations that are executed, at most `limit`.
-    pub(crate) fn compensating(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
+    fn compensating(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
         let running = self.activities.iter().filter(|(_, activity)| activity.compensation);
         running.map(|(id, activity)| activity.wait(is_running(id), None)).take(limit).collect()
     }

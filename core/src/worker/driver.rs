@@ -21,6 +21,7 @@ use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
 use crate::store::{Hint, HintKind, Session, Store};
 use crate::worker::balance::Step;
+use crate::worker::child_starts::ChildStarts;
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust};
 use crate::worker::handed_out::HandedOut;
@@ -46,6 +47,7 @@ pub(crate) struct Driver {
     processor: Processor,
     hints: broadcast::Receiver<Hint>,
     requests: Requests,
+    child_starts: ChildStarts,
     /// Outcomes and starts that are still to be handled, in the order of their arrival.
     backlog: VecDeque<Input>,
     /// The attempts and steps that the executor has.
@@ -74,6 +76,7 @@ impl Driver {
     ) -> Self {
         let hints = with.store.hints(HintKind::Mail);
         let requests = Requests::new(&with, session);
+        let child_starts = ChildStarts::new(&with);
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
         // The processor stops by itself after two thirds of a lease without a renewal.
         let trust = LeaseTrust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
@@ -85,6 +88,7 @@ impl Driver {
             processor,
             hints,
             requests,
+            child_starts,
             backlog: VecDeque::new(),
             handed_out,
             trust: Arc::new(trust),
@@ -123,6 +127,9 @@ impl Driver {
                     if let Err(error) = self.requests.answer(done, &mut self.processor) {
                         self.lose(error.into());
                     }
+                }
+                child = self.child_starts.done() => {
+                    self.processor.child_submitted(&child.start, child.answer, self.with.now());
                 }
                 input = mailbox.recv() => match input {
                     Some(input) => self.receive(input),
@@ -283,6 +290,7 @@ impl Driver {
             Input::Shutdown { grace } => {
                 self.connection = None;
                 self.requests.stop_reading();
+                self.child_starts.stop();
                 let end = self.with.host.monotonic() + grace;
                 self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
             }

@@ -21,6 +21,7 @@ use crate::worker::status::WorkerStatus;
 use crate::worker::tasks::input::TaskInput;
 use crate::worker::tasks::{ServedQueue, TaskLoop};
 use crate::worker::watchdog::Stuck;
+use crate::workflow::child_ids::ChildIds;
 use crate::workflow::current_executor::ExecutorSetter;
 use crate::workflow::registry::{Definitions, Registry};
 
@@ -33,6 +34,8 @@ pub(super) struct Parts {
     pub(super) clock: Arc<StoreClock>,
     pub(super) executor: Executor,
     pub(super) definitions: Arc<Definitions>,
+    /// How runs of its workflows find the ids of their children.
+    pub(super) child_ids: ChildIds,
     pub(super) gauges: Vec<Gauge>,
     pub(super) queue: Queue,
     /// Notified when the executor, or a served activity queue, has a free slot again.
@@ -68,7 +71,8 @@ impl Parts {
             host: Arc::clone(&self.host),
             clock: Arc::clone(&self.clock),
             executor: self.executor.clone(),
-            registry: Registry::new(Arc::clone(&self.definitions), Arc::clone(&processor.mark)),
+            registry: Registry::new(Arc::clone(&self.definitions), Arc::clone(&processor.mark))
+                .with_child_ids(self.child_ids.clone()),
             lease_ttl: self.config.lease_ttl,
             memory: self.config.processor.memory.clone(),
             outbox,

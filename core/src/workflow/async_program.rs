@@ -105,6 +105,12 @@ impl AsyncProgram {
                 self.check_step(*id, step)?;
                 self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
+            Event::ChildCompleted { id, result } => {
+                self.scope.resolve(*id, Resolution::Value(result.clone()));
+            }
+            Event::ChildFailed { id, failure } => {
+                self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
+            }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
             Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
             Event::CancelRequested { .. } => {
@@ -132,6 +138,10 @@ impl AsyncProgram {
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
             | Event::SignalSent { .. }
+            | Event::ChildStarted { .. }
+            | Event::ChildBound { .. }
+            | Event::ChildCancelRequested { .. }
+            | Event::ChildCancelled { .. }
             | Event::CompensationRegistered { .. }
             | Event::CompensationScheduled { .. }
             | Event::CompensationCompleted { .. }
@@ -277,6 +287,8 @@ impl Program for AsyncProgram {
         let result = result.map_err(|violation| self.diagnosis(&violation))??;
         if result.is_none() {
             self.check_waits()?;
+        } else {
+            self.scope.end();
         }
         let outcome = result.map(|result| match result {
             Ok(output) => Box::new(Outcome::Completed(output)),

@@ -6,8 +6,9 @@ use std::panic::Location;
 
 use futures::future::BoxFuture;
 
+use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
@@ -51,6 +52,31 @@ pub(crate) enum Command {
     },
     /// Boxed, because it is large and every command has its size.
     SendSignal(Box<SendSignal>),
+    /// Boxed as well.
+    StartChild(Box<StartChild>),
+    RequestChildCancel {
+        id: CommandId,
+        workflow: Name,
+    },
+    CancelChild {
+        id: CommandId,
+        workflow: Name,
+        /// What becomes of the child.
+        policy: ChildPolicy,
+        /// The same, if the workflow returns in this poll.
+        at_end: ChildPolicy,
+    },
+}
+
+/// A run for another run's workflow to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StartChild {
+    pub(crate) id: CommandId,
+    pub(crate) child: RunId,
+    pub(crate) workflow: Name,
+    pub(crate) input: Payload,
+    pub(crate) key: Option<String>,
+    pub(crate) at_end: ChildPolicy,
 }
 
 /// A signal for a run.
@@ -94,8 +120,11 @@ impl Command {
             | Self::CancelActivity { id, .. }
             | Self::StartTimer { id, .. }
             | Self::CancelTimer { id }
+            | Self::RequestChildCancel { id, .. }
+            | Self::CancelChild { id, .. }
             | Self::RegisterCompensation { id, .. } => *id,
             Self::SendSignal(send) => send.id,
+            Self::StartChild(start) => start.id,
         }
     }
 
@@ -108,6 +137,10 @@ impl Command {
                 }
                 // The event has the content, and so has the message.
                 Self::SendSignal(send) => EVENT_BYTES + 2 * send.payload.bytes().len(),
+                // The event has the input, and so has the message.
+                Self::StartChild(start) => EVENT_BYTES + 2 * start.input.bytes().len(),
+                // A message to the child follows from it.
+                Self::RequestChildCancel { .. } | Self::CancelChild { .. } => EVENT_BYTES,
                 Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
             }
     }
@@ -128,6 +161,19 @@ impl Command {
                 let SendSignal { id, to, signal, payload } = *send;
                 Event::SignalSent { id, to, signal, payload }
             }
+            Self::StartChild(start) => {
+                let StartChild { id, child, workflow, input, key, at_end } = *start;
+                Event::ChildStarted { id, child, workflow, input, key, at_end }
+            }
+            Self::RequestChildCancel { id, .. } => Event::ChildCancelRequested { id },
+            Self::CancelChild { id, policy, .. } => Event::ChildCancelled { id, policy },
+        }
+    }
+
+    /// The workflow returns in the poll that issued it.
+    pub(crate) fn at_end(&mut self) {
+        if let Self::CancelChild { policy, at_end, .. } = self {
+            *policy = *at_end;
         }
     }
 
@@ -145,7 +191,14 @@ impl Command {
             ) => id == recorded_id && activity == recorded_name,
             (Self::CancelActivity { id, .. }, Event::ActivityCancelled { id: recorded_id })
             | (Self::StartTimer { id, .. }, Event::TimerStarted { id: recorded_id, .. })
-            | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id }) => id == recorded_id,
+            | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id })
+            | (Self::RequestChildCancel { id, .. }, Event::ChildCancelRequested { id: recorded_id })
+            | (Self::CancelChild { id, .. }, Event::ChildCancelled { id: recorded_id, .. }) => {
+                id == recorded_id
+            }
+            (Self::StartChild(start), Event::ChildStarted { id, workflow, .. }) => {
+                start.id == *id && start.workflow == *workflow
+            }
             (Self::SendSignal(send), Event::SignalSent { id, signal, .. }) => {
                 send.id == *id && send.signal == *signal
             }
@@ -155,7 +208,10 @@ impl Command {
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
                 | Self::RegisterCompensation { .. }
-                | Self::SendSignal(_),
+                | Self::SendSignal(_)
+                | Self::StartChild(_)
+                | Self::RequestChildCancel { .. }
+                | Self::CancelChild { .. },
                 _,
             ) => false,
         }
@@ -178,6 +234,11 @@ impl fmt::Display for Command {
                 let SendSignal { id, to, signal, payload: _ } = &**send;
                 write!(f, "sends signal `{signal}` to {to} (call {id})")
             }
+            Self::StartChild(start) => write!(f, "starts child `{}` (call {})", start.workflow, start.id),
+            Self::RequestChildCancel { id, workflow } => {
+                write!(f, "asks child `{workflow}` to cancel itself (call {id})")
+            }
+            Self::CancelChild { id, workflow, .. } => write!(f, "cancels child `{workflow}` (call {id})"),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::failure::{Failure, UNNAMED};
+use crate::data::id::RunId;
 use crate::data::outcome::Outcome;
 use crate::data::typed_failure::TypedFailure;
 
@@ -57,6 +58,11 @@ impl WorkflowError {
     /// The error of an activity or a step: the recorded failure is its cause, and has the same details.
     pub(crate) fn call_failed(call: &str, name: &str, cause: Failure) -> Self {
         Self(Kind::Failed(caused(CALL_FAILED, format!("{call} `{name}` failed"), cause)))
+    }
+
+    /// The error of a failure that says everything.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        Self(Kind::Failed(failure))
     }
 
     /// This error as the cause of another one, which has the same details. A timeout and a cancellation stay as they are.
@@ -152,6 +158,13 @@ const CALL_FAILED: &str = "call-failed";
 const TIMED_OUT: &str = "timed-out";
 
 /// A failure that has the same details as its cause, and whether a retry may succeed.
+impl Failure {
+    /// The failure of a child as its parent's code sees it.
+    pub(crate) fn of_child(self, workflow: &str, child: RunId) -> Self {
+        caused(CALL_FAILED, format!("child `{workflow}` (run {child}) failed"), self)
+    }
+}
+
 fn caused(type_name: &str, message: String, cause: Failure) -> Failure {
     let mut failure = Failure::new(type_name, message);
     failure.retryable = cause.retryable;

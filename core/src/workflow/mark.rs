@@ -122,13 +122,21 @@ mod tests {
             }))
         });
         let run = RunId::from_u128(0);
-        let scope = Scope::new(run, 100, Arc::clone(&mark));
+        let scope = Scope::new(run, 100, Arc::default(), Arc::clone(&mark));
         let workflow = Name::from_static("sleeper");
         let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
 
         // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();
-        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            lease: LeaseId::FIRST,
+            parent: None,
+            parent_call: None,
+        };
         program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
         program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();

@@ -16,6 +16,7 @@ use crate::workflow::activity::Activity;
 use crate::workflow::activity_fn::ActivityFn;
 use crate::workflow::async_program::{AsyncProgram, MakeFuture, WorkflowFuture};
 use crate::workflow::bare::BareRuntime;
+use crate::workflow::child_ids::ChildIds;
 use crate::workflow::execute::ExecuteActivity;
 use crate::workflow::mark::PollMark;
 use crate::workflow::program::{Program, Programs};
@@ -29,6 +30,7 @@ pub(crate) struct Registry {
     mark: Arc<PollMark>,
     /// The runtime in which its programs are polled.
     bare: Arc<BareRuntime>,
+    child_ids: Arc<ChildIds>,
 }
 
 /// The definitions that a builder collects.
@@ -124,7 +126,12 @@ impl Definitions {
 
 impl Registry {
     pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
-        Self { definitions, mark, bare: Arc::default() }
+        Self { definitions, mark, bare: Arc::default(), child_ids: Arc::default() }
+    }
+
+    /// Says how its runs find the ids of their children.
+    pub(crate) fn with_child_ids(self, child_ids: ChildIds) -> Self {
+        Self { child_ids: Arc::new(child_ids), ..self }
     }
 
     /// Whether a workflow of this name is known.
@@ -150,7 +157,8 @@ impl Programs for Registry {
     fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
         // The static name instead of the event's, because the poll mark copies it.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
-        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let limit = self.definitions.payload_bytes_max;
+        let scope = Scope::new(run, limit, Arc::clone(&self.child_ids), Arc::clone(&self.mark));
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
         Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
     }
@@ -232,7 +240,15 @@ mod tests {
             let workflow = Name::from_static(Bloat::NAME);
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
-            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
+            let started = Event::RunStarted {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                lease,
+                parent: None,
+                parent_call: None,
+            };
             program.apply(Timestamp::MIN, &started, Locals::default())
         };
         assert!(decide(9).unwrap().outcome.is_some());

@@ -23,12 +23,14 @@ use self::signals::Signals;
 use self::size::PollSize;
 use self::views::Views;
 use crate::data::call_map::CallMap;
+use crate::data::child::Parent;
 use crate::data::id::{CommandId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
 use crate::data::time::Timestamp;
+use crate::workflow::child_ids::ChildIds;
 use crate::workflow::command::{Command, Issued, Source, StepRequest};
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
@@ -38,6 +40,7 @@ use crate::workflow::mark::PollMark;
 pub(crate) struct Scope {
     run: RunId,
     payload_bytes_max: usize,
+    child_ids: Arc<ChildIds>,
     now: Cell<Timestamp>,
     /// Whether the run was asked to cancel itself.
     cancelled: Cell<bool>,
@@ -82,10 +85,16 @@ pub(crate) struct PollOutput {
 }
 
 impl Scope {
-    pub(crate) fn new(run: RunId, payload_bytes_max: usize, mark: Arc<PollMark>) -> Rc<Self> {
+    pub(crate) fn new(
+        run: RunId,
+        payload_bytes_max: usize,
+        child_ids: Arc<ChildIds>,
+        mark: Arc<PollMark>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             run,
             payload_bytes_max,
+            child_ids,
             now: Cell::new(Timestamp::MIN),
             cancelled: Cell::new(false),
             mark,
@@ -263,7 +272,13 @@ impl Scope {
         let inner = self.inner.borrow();
         let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
-            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_) | CallKind::Permit(_))
+            Some(
+                CallKind::Activity(_)
+                | CallKind::Timer(_)
+                | CallKind::Signal(_)
+                | CallKind::Permit(_)
+                | CallKind::Child(_),
+            )
             | None => None,
         };
         open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)
@@ -284,9 +299,31 @@ impl Scope {
             inner.calls.iter().filter(|(_, call)| ends(call)).map(|(id, _)| id).collect()
         };
         for id in open {
-            self.cancel_call(id);
-            self.resolve(id, Resolution::Cancelled);
+            if !self.request_cancel(id) {
+                self.cancel_call(id);
+                self.resolve(id, Resolution::Cancelled);
+            }
         }
+    }
+
+    /// Asks what an open call waits for to cancel itself, if the call waits for that; returns whether it does.
+    fn request_cancel(&self, id: CommandId) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let request = inner.calls.get(id).and_then(|call| Some((call.kind.cancel_request(id)?, call.source)));
+        let Some((command, source)) = request else { return false };
+        inner.issued.push(Issued { command, source });
+        true
+    }
+
+    /// The workflow has returned: what becomes of the children that this poll gave up is what becomes of them at the end.
+    pub(crate) fn end(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.issued.iter_mut().for_each(|issued| issued.command.at_end());
+    }
+
+    /// The id of the child that a call of this run starts.
+    pub(crate) fn child_id(&self, parent: Parent, key: Option<&str>) -> RunId {
+        self.child_ids.child(parent, key, self.now())
     }
 
     /// How many open calls have no resolution yet, without the waits for permits of the run itself.

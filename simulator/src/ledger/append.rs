@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ciborium::Value;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::history::{Event, HistoryEvent};
+use pgworkflows_core::history::{Event, HistoryEvent, MessageKind};
 use pgworkflows_core::id::{LeaseId, MessageId, RunId};
-use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, SuspectStage};
+use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, Submission, SuspectStage};
 use pgworkflows_testkit::runtime::time::Owner;
 
 use super::{Accounts, EventAccount, RunAccount, SENT_MARK, SentAccount};
@@ -113,9 +113,16 @@ impl Accounts {
             }
         }
         let said = events.iter().flatten().filter(|event| matches!(event.event, Event::SignalSent { .. }));
-        let (said, sent) = (said.count(), append.sent.iter().filter(|sent| !is_marked(sent.message)).count());
+        let (said, sent) = (said.count(), append.sent.iter().filter(|sent| is_signal(sent)).count());
         if said != sent {
             violations.push(format!("append {number} says that {said} signals were sent, and sends {sent}"));
+        }
+        let children = events.iter().flatten().filter(|event| starts_a_child(&event.event)).count();
+        let starts =
+            append.sent.iter().filter(|sent| sent.opens.is_some() && !is_marked(sent.message)).count();
+        if children != starts {
+            violations
+                .push(format!("append {number} says that {children} children begin, and starts {starts}"));
         }
         let resumed = self.resumed(append);
         for suspect in &append.suspects {
@@ -222,9 +229,16 @@ impl Accounts {
     }
 
     fn sends(&mut self, append: &Append, violations: &mut Vec<String>) {
-        for SentMessage { message, run, key, otherwise, opens, .. } in &append.sent {
+        for sent @ SentMessage { message, run, key, otherwise, opens, .. } in &append.sent {
             let is_readdressed = key.is_some() || otherwise.is_some();
-            let account = SentAccount { run: *run, opens: opens.is_some(), is_readdressed, arrived: false };
+            let is_between_relatives = !is_marked(*message) && !is_signal(sent);
+            let account = SentAccount {
+                run: *run,
+                opens: opens.is_some(),
+                is_between_relatives,
+                is_readdressed,
+                arrived: false,
+            };
             if self.sent.insert(*message, account).is_some() {
                 violations.push(format!("a message for run {run} was sent by two appends"));
             }
@@ -245,6 +259,18 @@ impl Accounts {
             self.undelivered.extend(self.inbox.remove(message).map(|(_, message)| message));
         }
     }
+}
+
+/// Whether the engine sends a signal with this message.
+fn is_signal(sent: &SentMessage) -> bool {
+    let SentMessage { message, run, body, .. } = sent;
+    let message = Submission { message: *message, run: *run, body: body.clone(), opens: None };
+    !is_marked(sent.message) && matches!(message.kind(), Ok(MessageKind::Signal(_)))
+}
+
+/// Whether a child begins with the append of this event.
+fn starts_a_child(event: &Event) -> bool {
+    matches!(event, Event::ChildStarted { key: None, .. })
 }
 
 /// Whether a message was made by the simulator, and not by the engine.

@@ -1,13 +1,14 @@
 //! Holds back what is going to reach a run, until it is released: outcomes of activities and steps, and messages. It
 //! must not choose among them.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
-use pgworkflows_core::history::MessageKind;
+use pgworkflows_core::history::{MessageKind, Event, HistoryEvent};
 use pgworkflows_core::id::Name;
-use pgworkflows_core::store::{SentMessage, Submission};
+use pgworkflows_core::store::{SentMessage, Submission, Frame};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -30,6 +31,8 @@ struct Inner {
     unread: Vec<Name>,
     is_open: bool,
     runs: Vec<Started>,
+    /// The runs that other runs started.
+    children: BTreeSet<RunId>,
     events: usize,
     closed: usize,
 }
@@ -174,9 +177,10 @@ impl Inner {
         Some(Box::pin(async { released.await.unwrap_or_default() }))
     }
 
-    /// Notes a run, which was started in the inbox or in the log.
+    /// Notes a run, which was started in the inbox or in the log. A child belongs to the run that started it.
     fn started(&mut self, run: RunId, workflow: &str) {
-        if !self.runs.iter().any(|started| started.run == run) {
+        let is_known = self.runs.iter().any(|started| started.run == run);
+        if !is_known && !self.children.contains(&run) {
             self.runs.push(Started { run, workflow: workflow.to_owned() });
         }
     }
@@ -236,8 +240,11 @@ impl Faults for Held {
                     inner.started(opened.run, &opened.workflow);
                 }
                 inner.unread.extend(append.sent.iter().filter_map(signal));
+                inner.children.extend(append.frames.iter().flat_map(children_of));
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
-                inner.closed += append.closed.len();
+                let roots =
+                    append.closed.iter().filter(|closed| !inner.children.contains(&closed.run)).count();
+                inner.closed += roots;
             }
             Fact::Leased { .. }
             | Fact::Claimed { .. }
@@ -253,6 +260,16 @@ impl Faults for Held {
     }
 }
 
+/// The runs that the events of a frame start.
+fn children_of(frame: &Frame) -> Vec<RunId> {
+    let events = frame.events().unwrap_or_default();
+    let child = |event: HistoryEvent| match event.event {
+        Event::ChildStarted { child, .. } => Some(child),
+        _ => None,
+    };
+    events.into_iter().filter_map(child).collect()
+}
+
 /// The message of a submission, unless it is a start, which only begins a run.
 fn message(submission: &Submission) -> Option<Arrival> {
     match submission.kind().ok()? {
@@ -260,7 +277,11 @@ fn message(submission: &Submission) -> Option<Arrival> {
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
         // The outcome of an activity is held back before its executor reports it, and requests to resume or to retry bring nothing.
-        MessageKind::Start | MessageKind::Task | MessageKind::Resume | MessageKind::Retry => None,
+        MessageKind::Start
+        | MessageKind::Task
+        | MessageKind::Child
+        | MessageKind::Resume
+        | MessageKind::Retry => None,
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
-use crate::client::call::{ClientShared, Shards};
+use crate::client::call::ClientShared;
 use crate::client::handle::RunHandle;
 use crate::client::key::Key;
 use crate::client::request::Prepared;
@@ -17,6 +17,7 @@ use crate::data::id::{MessageId, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::log::message::{Flag, Message};
@@ -155,6 +156,7 @@ impl PlacedStart {
             key: key_text,
             start_at,
             repeated: Flag(repeated),
+            parent: None,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

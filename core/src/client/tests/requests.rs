@@ -274,6 +274,8 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
     let Fixture { client, store, .. } = fixture();
     let theirs = input(&[("set", &[11, 12]), ("list", &[1]), ("same", &[5])]);
     let started = Event::RunStarted {
+        parent: None,
+        parent_call: None,
         workflow: Name::from_static("tag"),
         input: Payload::encode(&theirs).unwrap(),
         key: Some("k".to_owned()),
@@ -418,11 +420,14 @@ async fn messages_contain_what_the_caller_passed() {
     let Message::Signal { signal, payload, key } = last_message(&store) else { panic!() };
     assert_eq!((&*signal, payload.decode::<u32>().unwrap(), key.as_deref()), ("wave", 7, Some("k")));
     run.cancel().await.unwrap();
-    assert_eq!(last_message(&store), Message::Cancel { reason: None });
+    assert_eq!(last_message(&store), Message::Cancel { reason: None, parent: None });
     run.cancel().reason("changed my mind").await.unwrap();
-    assert_eq!(last_message(&store), Message::Cancel { reason: Some("changed my mind".to_owned()) });
+    assert_eq!(
+        last_message(&store),
+        Message::Cancel { reason: Some("changed my mind".to_owned()), parent: None }
+    );
     run.terminate("stuck").await.unwrap();
-    assert_eq!(last_message(&store), Message::Terminate { reason: "stuck".to_owned() });
+    assert_eq!(last_message(&store), Message::Terminate { reason: "stuck".to_owned(), parent: None });
     run.resume().await.unwrap();
     assert_eq!(last_message(&store), Message::Resume {});
     assert!(store.state().submitted.iter().all(|submission| submission.opens.is_none()));

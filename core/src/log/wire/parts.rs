@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
+use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::limits;
@@ -201,6 +202,39 @@ impl Part for Recipient {
             Some(run) => Ok(Self::Run(run)),
             None => Ok(Self::Key { workflow: fields.take("workflow")?, key: fields.take("key")? }),
         })
+    }
+}
+
+/// The policy's name; that of a request and a wait is left out.
+impl Part for ChildPolicy {
+    fn write(&self, to: &mut Writer) {
+        if *self == Self::RequestAndWait { to.null() } else { to.text(self.name()) }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let start = from.at();
+        let name = from.text()?;
+        Self::named(name).ok_or_else(|| {
+            Fault::new(start, format!("policy `{name}`, which this build does not know; use a newer build"))
+        })
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::RequestAndWait)
+    }
+}
+
+/// `[run, call]`.
+impl Part for Parent {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| {
+            fields.put(&self.run);
+            fields.put(&self.call);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.fields(|fields| Ok(Self { run: fields.take("run")?, call: fields.take("call")? }))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::data::child::ChildPolicy;
 use crate::data::options::ActivityOptions;
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
@@ -128,6 +129,28 @@ workflow!(RetriesMany, "retries-many", |ctx, count| {
     Ok(all.iter().sum())
 });
 
+workflow!(Parent, "parent", |ctx, input| ctx.child::<Waits>(input).await);
+workflow!(KeyedParent, "keyed-parent", |ctx, input| ctx.child::<Waits>(input).key("k").await);
+workflow!(ParentOfUnknown, "parent-of-unknown", |ctx, input| ctx.child::<Elsewhere>(input).await);
+workflow!(DropsChild, "drops-child", |ctx, policy| {
+    let child = ctx.child::<Waits>(0).on_cancel(policy_of(policy)).start();
+    ctx.wait_for(GO).await?;
+    drop(child);
+    ctx.wait_for(GO).await
+});
+workflow!(EndsBefore, "ends-before", |ctx, policy| {
+    let _child = ctx.child::<CleansUp>(0).on_parent_end(policy_of(policy)).start();
+    ctx.wait_for(GO).await
+});
+workflow!(CleansUp, "cleans-up", |ctx, _input| {
+    let _: Result<u32, _> = ctx.wait_for(GO).await;
+    ctx.wait_for(GO).await
+});
+
+fn policy_of(number: u32) -> ChildPolicy {
+    ChildPolicy::ALL[number as usize]
+}
+
 pub(super) fn registry() -> Registry {
     let mut definitions = Definitions::default();
     let registered = definitions
@@ -155,6 +178,12 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<PaysMany>())
         .and_then(|()| definitions.workflow::<PaysAndSleeps>())
         .and_then(|()| definitions.workflow::<PaysOrWaits>())
+        .and_then(|()| definitions.workflow::<Parent>())
+        .and_then(|()| definitions.workflow::<KeyedParent>())
+        .and_then(|()| definitions.workflow::<ParentOfUnknown>())
+        .and_then(|()| definitions.workflow::<DropsChild>())
+        .and_then(|()| definitions.workflow::<EndsBefore>())
+        .and_then(|()| definitions.workflow::<CleansUp>())
         .and_then(|()| definitions.activity(Pay))
         .and_then(|()| definitions.activity(Work))
         .and_then(|()| definitions.activity(Once))

@@ -99,7 +99,7 @@ fn termination_aborts_attempts_in_progress() {
     let run = fixture.start::<FansOut>(1, 3);
     fixture.run();
     assert_eq!(fixture.attempts.len(), 3);
-    fixture.submit(run, &Message::Terminate { reason: "enough".to_owned() });
+    fixture.submit(run, &Message::Terminate { reason: "enough".to_owned(), parent: None });
     fixture.run();
     assert!(fixture.attempts.is_empty() && fixture.rows.is_empty());
     // An outcome that was already reported is ignored.

@@ -28,7 +28,8 @@ impl Fixture {
     /// Submits a start that a processor may have begun.
     fn submit_repeated<W: Workflow<Input = u32>>(&mut self, run: RunId, input: u32) {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
-        let start = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(true) };
+        let start =
+            Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(true), parent: None };
         self.submit(run, &start);
     }
 }

@@ -12,7 +12,7 @@ fn redelivered_message_is_consumed_and_changes_nothing() {
     fixture.run();
     fixture.submit_again(run, &message, MessageId::from_u128(99));
     fixture.run();
-    let cancel = Message::Cancel { reason: None };
+    let cancel = Message::Cancel { reason: None, parent: None };
     fixture.submit(run, &cancel);
     fixture.submit(run, &cancel);
     fixture.run();

@@ -124,7 +124,7 @@ fn run_that_is_resumed_while_it_is_being_set_aside_goes_on() {
 
 #[test]
 fn run_that_was_set_aside_can_be_terminated_or_resumed_whichever_comes_first() {
-    let end = Message::Terminate { reason: "enough".to_owned() };
+    let end = Message::Terminate { reason: "enough".to_owned(), parent: None };
     for terminated_first in [true, false] {
         let (mut fixture, run) = Fixture::set_aside();
         if terminated_first {

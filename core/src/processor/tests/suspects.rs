@@ -195,7 +195,7 @@ fn run_whose_code_kills_its_owners_is_found_set_aside_and_can_be_terminated() {
     // And the next owner leaves it alone, too, but can terminate it, and gives up the signal
     fixture.take_over(0);
     assert!(!fixture.history(runs[7]).contains("signal.received") && fixture.inbox.len() == 1);
-    fixture.submit(runs[7], &Message::Terminate { reason: "it kills".to_owned() });
+    fixture.submit(runs[7], &Message::Terminate { reason: "it kills".to_owned(), parent: None });
     fixture.run();
     assert!(fixture.inbox.is_empty());
     assert!(fixture.closed.contains(&runs[7]), "{}", fixture.history(runs[7]));

@@ -132,7 +132,7 @@ fn termination_withdraws_tasks() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Renders>(1, 5);
     fixture.run();
-    fixture.submit(run, &Message::Terminate { reason: "enough".to_owned() });
+    fixture.submit(run, &Message::Terminate { reason: "enough".to_owned(), parent: None });
     fixture.run();
     assert!(fixture.tasks.is_empty() && fixture.rows.is_empty());
 }
@@ -369,7 +369,7 @@ fn transaction_that_committed_although_it_was_cancelled_is_shown() {
     let tasks: Vec<TaskId> = fixture.tasks.keys().copied().collect();
     fixture.locked.extend(&tasks);
     for run in [run, over] {
-        fixture.submit(run, &Message::Cancel { reason: None });
+        fixture.submit(run, &Message::Cancel { reason: None, parent: None });
     }
     fixture.run();
     for task in tasks {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn terminate(reason: &str) -> Message {
-    Message::Terminate { reason: reason.to_owned() }
+    Message::Terminate { reason: reason.to_owned(), parent: None }
 }
 
 #[test]

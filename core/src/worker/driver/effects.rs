@@ -65,6 +65,8 @@ impl Driver {
             Effect::HandOut { call, task } => self.handed_out.hand_out(&self.with, call, task),
             // Without a task loop, the worker is about to end.
             Effect::Withdraw(withdrawal) => drop(self.with.tasks.send(TaskInput::Withdraw(withdrawal))),
+            Effect::StartChild(_) if self.shutdown.is_some() => {}
+            Effect::StartChild(start) => self.child_starts.send(*start),
             // The client may have stopped waiting. Its waker is user code.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
             Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),

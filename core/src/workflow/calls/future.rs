@@ -134,6 +134,14 @@ impl<C> DurableFuture<C> {
         &self.site
     }
 
+    /// The handle of the call, after it was made and before it is over.
+    pub(crate) fn handle(&self) -> Option<&CallHandle> {
+        match &self.state {
+            State::Open(handle) => Some(handle),
+            State::New(_) | State::Faulted | State::Done => None,
+        }
+    }
+
     /// The same future of another call, which resolves in another way.
     pub(crate) fn map<D>(self, change: impl FnOnce(C) -> D) -> DurableFuture<D> {
         let Self { site, state } = self;

@@ -7,12 +7,64 @@ use serde::de::DeserializeOwned;
 
 use super::Context;
 use crate::data::recipient::Recipient;
+use crate::workflow::Workflow;
+use crate::workflow::calls::child::ChildFuture;
 use crate::workflow::calls::publish::publish;
 use crate::workflow::calls::send_signal::send_signal;
 use crate::workflow::signal::NamedSignal;
 use crate::workflow::view::View;
 
 impl Context {
+    /// Starts a run of another workflow, a *child* of this run, and waits for its outcome. The child is a run like any other:
+    /// it may be served by another worker of the queue, and it is found by [`describe`](crate::client::handle::RunHandle::describe)
+    /// and in lists, with its parent.
+    ///
+    /// The future returns what the child returns. If the child fails, it is an error with the child's failure as its cause, so
+    /// [`CallError::of`](crate::workflow::CallError::of) and [`WorkflowError::is`](crate::workflow::WorkflowError::is) find it.
+    /// A child that was cancelled is the failure `child-cancelled`, one that was terminated `child-terminated`. A child that is
+    /// stalled has no outcome until it resumes.
+    ///
+    /// What becomes of the child when this run gives it up or ends is a [`ChildPolicy`](crate::workflow::ChildPolicy): by
+    /// default, the child is asked to cancel itself, and this run does not end before it. See
+    /// [`ChildFuture`](crate::workflow::ChildFuture) for the options, and
+    /// [`start`](crate::workflow::DurableFuture::start) for a child that is awaited later.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "square")]
+    /// async fn square(_: Context, number: u64) -> WorkflowResult<u64> {
+    ///     Ok(number * number)
+    /// }
+    ///
+    /// #[workflow(name = "sum-of-squares")]
+    /// async fn sum_of_squares(ctx: Context, numbers: Vec<u64>) -> WorkflowResult<u64> {
+    ///     let squares = ctx.when_all(numbers.into_iter().map(|number| ctx.child::<square>(number))).await?;
+    ///     Ok(squares.into_iter().sum())
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<square>().workflow::<sum_of_squares>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async { client.start::<sum_of_squares>(vec![3, 4]).await?.result().await };
+    /// # let mut result = Ok(0);
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # assert_eq!(result?, 25);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Children live in the queue of their parent. A child whose workflow no worker of the queue knows waits, visibly, as any
+    /// such run.
+    ///
+    /// # Errors
+    /// The child's failure. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by default).
+    #[track_caller]
+    pub fn child<W: Workflow>(&self, input: W::Input) -> ChildFuture<W> {
+        ChildFuture::<W>::child(&self.scope, W::NAME, input, Location::caller())
+    }
+
     /// Sends a signal to a run: to one with a known id, or to the [`Recipient`] with a key. The run may be of any workflow
     /// and queue, and may be this one.
     ///

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::permits::Permits;
+use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -30,6 +31,19 @@ pub(crate) enum CallKind {
     Timer(Timestamp),
     Signal(Name),
     Permit(Rc<Permits>),
+    /// Boxed, because it is large.
+    Child(Box<OpenChild>),
+}
+
+/// A child that the code waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenChild {
+    pub(crate) child: RunId,
+    pub(crate) workflow: Name,
+    /// What becomes of it if the code gives it up.
+    pub(crate) on_cancel: ChildPolicy,
+    /// What becomes of it if the run ends.
+    pub(crate) at_end: ChildPolicy,
 }
 
 /// How an open call is cancelled.
@@ -48,9 +62,28 @@ impl CallKind {
             }
             Self::Timer(_) => CancelAction::Command(Command::CancelTimer { id }),
             Self::Step(name) => CancelAction::Step(name.clone()),
+            Self::Child(child) => {
+                let OpenChild { workflow, on_cancel: policy, at_end, .. } = (**child).clone();
+                CancelAction::Command(Command::CancelChild { id, workflow, policy, at_end })
+            }
             // A signal stays buffered until a call takes it.
             // A permit is passed on by the future that waits for it.
             Self::Signal(_) | Self::Permit(_) => CancelAction::Nothing,
+        }
+    }
+
+    /// The command of a run that is to cancel itself, if the call goes on until what it waits for was cancelled as well.
+    pub(super) fn cancel_request(&self, id: CommandId) -> Option<Command> {
+        match self {
+            Self::Child(child) if child.on_cancel == ChildPolicy::RequestAndWait => {
+                Some(Command::RequestChildCancel { id, workflow: child.workflow.clone() })
+            }
+            Self::Child(_)
+            | Self::Activity(_)
+            | Self::Step(_)
+            | Self::Timer(_)
+            | Self::Signal(_)
+            | Self::Permit(_) => None,
         }
     }
 
@@ -91,6 +124,7 @@ impl fmt::Display for CallKind {
             Self::Step(name) => write!(f, "step `{name}`"),
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
             Self::Signal(name) => write!(f, "signal `{name}`"),
+            Self::Child(child) => write!(f, "child `{}` (run {})", child.workflow, child.child),
             Self::Permit(permits) => permits.fmt(f),
         }
     }

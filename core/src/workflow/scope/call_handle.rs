@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::Scope;
 use super::call::{CallKind, OpenCall, Resolution};
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::workflow::command::Source;
 
@@ -20,7 +20,17 @@ pub(crate) struct CallHandle {
 impl CallHandle {
     /// Opens a call of that kind with the next id.
     pub(crate) fn open(scope: &Rc<Scope>, kind: CallKind, source: Source) -> Self {
+        Self::open_with(scope, |_| kind, source)
+    }
+
+    /// Opens a call of a kind that depends on its id.
+    pub(crate) fn open_with(
+        scope: &Rc<Scope>,
+        kind: impl FnOnce(CommandId) -> CallKind,
+        source: Source,
+    ) -> Self {
         let id = scope.next_id(source);
+        let kind = kind(id);
         let mut inner = scope.inner.borrow_mut();
         inner.unresolved += usize::from(kind.is_external());
         inner.calls.insert(
@@ -40,6 +50,18 @@ impl CallHandle {
 
     pub(crate) fn id(&self) -> CommandId {
         self.id
+    }
+
+    /// The child that the call started, if it is a child's.
+    pub(crate) fn child(&self) -> Option<RunId> {
+        match &self.scope.inner.borrow().calls.get(self.id)?.kind {
+            CallKind::Child(child) => Some(child.child),
+            CallKind::Activity(_)
+            | CallKind::Step(_)
+            | CallKind::Timer(_)
+            | CallKind::Signal(_)
+            | CallKind::Permit(_) => None,
+        }
     }
 
     /// Whether the call's resolution is that it fired, and was not taken.

@@ -8,6 +8,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -67,6 +68,8 @@ arbitrary! {
         any::<RunId>().prop_map(Self::Run),
         (text(), text()).prop_map(|(workflow, key)| Self::named(workflow, key)),
     ];
+    ChildPolicy => (0..4_usize).prop_map(|index| Self::ALL[index]);
+    Parent => (any::<RunId>(), any::<CommandId>()).prop_map(|(run, call)| Self { run, call });
     Name => text().prop_map(Self::from);
     Flag => any::<bool>().prop_map(Self);
     Timestamp => {

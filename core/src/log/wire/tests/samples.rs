@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -78,6 +79,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
     events.extend(activity_events());
     events.extend(step_timer_and_message_events());
     events.extend(compensation_events());
+    events.extend(child_events());
     events
 }
 
@@ -88,6 +90,17 @@ fn run_events() -> Vec<(&'static str, Event)> {
         key,
         start_at,
         lease: LeaseId::new(lease),
+        parent: None,
+        parent_call: None,
+    };
+    let child = |parent| Event::RunStarted {
+        workflow: name("trial-onboarding"),
+        input: NOTHING,
+        key: None,
+        start_at: None,
+        lease: LeaseId::FIRST,
+        parent: Some(parent),
+        parent_call: Some(LATE_ID),
     };
     let failed = |failure, uncompensated| Event::RunFailed { failure, uncompensated };
     let cancelled = |reason, uncompensated| Event::RunCancelled { reason, uncompensated };
@@ -98,6 +111,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("all", started(greeting(), u64::MAX, some("signup:42"), Some(NOON))),
         ("in JSON", started(JSON, 1, some("signup:43"), None)),
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
+        ("of a child", child(RUN)),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
         ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
         ("least", Event::RunStalled { reason: String::new() }),
@@ -212,12 +226,49 @@ fn compensation_events() -> Vec<(&'static str, Event)> {
     ]
 }
 
+fn child_events() -> Vec<(&'static str, Event)> {
+    let started = |id, input, key, at_end| Event::ChildStarted {
+        id,
+        child: RUN,
+        workflow: name("trial-onboarding"),
+        input,
+        key,
+        at_end,
+    };
+    let cancelled = |id, policy| Event::ChildCancelled { id, policy };
+    vec![
+        ("least", started(ID, NOTHING, None, ChildPolicy::RequestAndWait)),
+        ("all", started(LATE_ID, greeting(), some("signup:42"), ChildPolicy::Leave)),
+        ("least", Event::ChildBound { id: ID }),
+        ("all", Event::ChildBound { id: LATE_ID }),
+        ("least", Event::ChildCompleted { id: ID, result: NOTHING }),
+        ("all", Event::ChildCompleted { id: LATE_ID, result: ENCRYPTED }),
+        ("least", Event::ChildFailed { id: ID, failure: broken() }),
+        ("all", Event::ChildFailed { id: LATE_ID, failure: declined() }),
+        ("least", Event::ChildCancelRequested { id: ID }),
+        ("all", Event::ChildCancelRequested { id: LATE_ID }),
+        ("least", cancelled(ID, ChildPolicy::RequestAndWait)),
+        ("all", cancelled(LATE_ID, ChildPolicy::Terminate)),
+        ("request", cancelled(ID, ChildPolicy::Request)),
+        ("leave", cancelled(ID, ChildPolicy::Leave)),
+    ]
+}
+
 /// Messages, each with the name of its case.
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let start = |input, key, start_at, repeated| {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
-        Message::Start { workflow, input, key, start_at, repeated }
+        Message::Start { workflow, input, key, start_at, repeated, parent: None }
     };
+    let start_of_child = Message::Start {
+        workflow: name("trial-onboarding"),
+        input: NOTHING,
+        key: None,
+        start_at: None,
+        repeated: Flag(false),
+        parent: Some(Parent { run: RUN, call: LATE_ID }),
+    };
+    let child_ended = |id, outcome| Message::ChildEnded { id, child: RUN, outcome };
     let ended = |id, task, outcome, committed| {
         let (task, committed) = (EventSeq::new(task), Flag(committed));
         Message::TaskEnded { id, task, outcome, committed }
@@ -230,13 +281,14 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("in JSON", start(JSON, None, None, false)),
         ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
         ("repeated", start(NOTHING, None, None, true)),
+        ("of a child", start_of_child),
         ("least", signal(NOTHING, None)),
         ("all", signal(ENCRYPTED, some("click:7"))),
         ("in JSON", signal(JSON, None)),
-        ("least", Message::Cancel { reason: None }),
-        ("all", Message::Cancel { reason: some("no longer needed") }),
-        ("least", Message::Terminate { reason: String::new() }),
-        ("all", Message::Terminate { reason: "stuck".to_owned() }),
+        ("least", Message::Cancel { reason: None, parent: None }),
+        ("all", Message::Cancel { reason: some("no longer needed"), parent: None }),
+        ("least", Message::Terminate { reason: String::new(), parent: None }),
+        ("all", Message::Terminate { reason: "stuck".to_owned(), parent: None }),
         ("least", ended(ID, 1, Outcome::Completed(NOTHING), false)),
         ("all", ended(LATE_ID, u32::MAX, Outcome::Failed(declined()), true)),
         ("with a value", ended(ID, 2, Outcome::Completed(greeting()), false)),
@@ -247,5 +299,9 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("least", run_signal(NOTHING, Recipient::Run(RUN))),
         ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),
         ("least", Message::Retry {}),
+        ("by the parent", Message::Cancel { reason: some("its parent asked for it"), parent: Some(RUN) }),
+        ("by the parent", Message::Terminate { reason: "its parent is over".to_owned(), parent: Some(RUN) }),
+        ("least", child_ended(ID, Outcome::Cancelled)),
+        ("all", child_ended(LATE_ID, Outcome::Failed(declined()))),
     ]
 }

@@ -1,0 +1,42 @@
+//! A queue's range of shards. It must not know who owns them.
+
+use sha2::{Digest, Sha256};
+
+use crate::data::id::{InvalidId, ShardId};
+
+/// A queue's contiguous, non-empty range of shards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shards {
+    first: ShardId,
+    last: ShardId,
+}
+
+impl Shards {
+    /// The range of that many shards, at least one.
+    pub(crate) fn new(first: ShardId, count: u16) -> Result<Self, InvalidId> {
+        let last = first.get().saturating_add(count.saturating_sub(1));
+        Ok(Self { first, last: ShardId::new(last)? })
+    }
+
+    pub(crate) fn first(self) -> ShardId {
+        self.first
+    }
+
+    pub(crate) fn last(self) -> ShardId {
+        self.last
+    }
+
+    /// The shard at `number` modulo the number of shards, counted from the first.
+    pub(crate) fn nth(self, number: u64) -> ShardId {
+        let (first, last) = (self.first.get(), self.last.get());
+        let nth = number % (u64::from(last - first) + 1);
+        ShardId::new(first + nth as u16).expect("it is at most the last shard")
+    }
+}
+
+/// The first 8 bytes of a key's SHA-256, big endian. Modulo the number of shards of the queue, it is the index of the key's
+/// shard. Clients in all languages compute the same number.
+pub(crate) fn key_prefix(key: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+}

@@ -1,0 +1,220 @@
+//! The children of runs: the messages that start them and ask something of them, and those that tell their parents how they
+//! ended. It must not know what a run makes of an outcome.
+
+use sha2::{Digest, Sha256};
+
+use crate::data::child::Parent;
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, MessageId, RunId};
+use crate::data::name::Name;
+use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
+use crate::log::wire::encode_message;
+use crate::processor::Processor;
+use crate::processor::effect::Effect;
+use crate::processor::received::Received;
+use crate::processor::record::Recorder;
+use crate::run::children::{ChildRequest, Request};
+use crate::run::state::RunState;
+use crate::store::append::SentMessage;
+use crate::store::inbox::{NewRun, Submission, Submitted};
+
+/// The type of the failure of a child whose key another run has.
+const KEY_TAKEN: &str = "key-taken";
+
+/// The start of a child with a key.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildStart {
+    pub(crate) parent: RunId,
+    /// The parent's durable call.
+    pub(crate) call: CommandId,
+    pub(crate) submission: Submission,
+}
+
+/// How a child is started.
+pub(super) enum Start {
+    /// By a message that leaves with the event.
+    Message(SentMessage),
+    /// By an effect: only a submission inserts keys.
+    Effect(Effect),
+}
+
+/// The start of the child that an event decides.
+pub(super) fn start_of(parent: RunId, event: &Event) -> Option<Start> {
+    let Event::ChildStarted { id, child, workflow, input, key, .. } = event else { return None };
+    let parent = Parent { run: parent, call: *id };
+    Some(match key {
+        None => Start::Message(SentMessage {
+            message: start_message(*child),
+            run: *child,
+            key: None,
+            otherwise: None,
+            body: start_body(parent, workflow, input, None),
+            opens: Some(workflow.clone()),
+        }),
+        Some(key) => Start::Effect(keyed_start(parent, *child, workflow, input, key)),
+    })
+}
+
+/// The starts of children that are to be bound, for a new owner of their parent.
+fn unbound_starts(state: &RunState) -> Vec<Effect> {
+    let parent = |call| Parent { run: state.id, call };
+    let unbound = state.children.iter().filter_map(|(id, child)| Some((id, child, child.unbound.as_ref()?)));
+    unbound
+        .map(|(id, child, start)| {
+            keyed_start(parent(id), child.child, &child.workflow, &start.input, &start.key)
+        })
+        .collect()
+}
+
+fn keyed_start(parent: Parent, child: RunId, workflow: &Name, input: &Payload, key: &str) -> Effect {
+    let submission = Submission {
+        message: start_message(child),
+        run: child,
+        body: start_body(parent, workflow, input, Some(key)),
+        opens: Some(NewRun {
+            workflow: workflow.to_string(),
+            key: Some(key.to_owned()),
+            input_digest: Some(input.canonical_digest()),
+            followed_by: None,
+        }),
+    };
+    Effect::StartChild(Box::new(ChildStart { parent: parent.run, call: parent.call, submission }))
+}
+
+/// A run is started once, so its id can be the message's id.
+fn start_message(child: RunId) -> MessageId {
+    MessageId::from_u128(child.as_u128())
+}
+
+fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str>) -> bytes::Bytes {
+    encode_message(&Message::Start {
+        workflow: workflow.clone(),
+        input: input.clone(),
+        key: key.map(str::to_owned),
+        start_at: None,
+        repeated: Flag(false),
+        parent: Some(parent),
+    })
+}
+
+/// The message by which a run asks something of a child. If it is not wanted any more, it is dropped.
+pub(super) fn request(parent: RunId, request: ChildRequest) -> SentMessage {
+    let ChildRequest { id, child, what } = request;
+    let (word, body) = match what {
+        Request::Cancel => {
+            let reason = Some(format!("its parent, run {parent}, asked for it"));
+            ("cancel", Message::Cancel { reason, parent: Some(parent) })
+        }
+        Request::Terminate => {
+            let reason = format!("its parent, run {parent}, gave it up or is over");
+            ("terminate", Message::Terminate { reason, parent: Some(parent) })
+        }
+    };
+    let message = message_of(word, parent, id);
+    let body = encode_message(&body);
+    SentMessage { message, run: child, key: None, otherwise: None, body, opens: None }
+}
+
+/// The message that tells a parent how its child ended.
+pub(super) fn ended(child: RunId, parent: &Parent, terminal: &Event) -> Option<SentMessage> {
+    let outcome = match terminal {
+        Event::RunCompleted { result } => Outcome::Completed(result.clone()),
+        Event::RunFailed { failure, .. } => Outcome::Failed(failure.clone()),
+        Event::RunCancelled { .. } => Outcome::Cancelled,
+        Event::RunTerminated { reason, .. } => {
+            let message = format!("the child was terminated: {reason}");
+            Outcome::Failed(Failure::new("child-terminated", message).non_retryable())
+        }
+        _ => return None,
+    };
+    let body = encode_message(&Message::ChildEnded { id: parent.call, child, outcome });
+    let message = message_of("ended", child, parent.call);
+    Some(SentMessage { message, run: parent.run, key: None, otherwise: None, body, opens: None })
+}
+
+/// The id of a message between parent and child: the first 128 bits of a SHA-256, so that no client's message has it.
+fn message_of(word: &str, sender: RunId, call: CommandId) -> MessageId {
+    let mut hasher = Sha256::new();
+    hasher.update(b"child ");
+    hasher.update(word);
+    hasher.update(sender.as_u128().to_be_bytes());
+    hasher.update(call.get().to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+}
+
+/// Why a start was refused, if it was.
+fn refusal(start: &ChildStart, answer: Result<Submitted, String>) -> Option<Failure> {
+    let failure = match answer {
+        Ok(Submitted::Accepted | Submitted::RunOver) => return None,
+        Ok(
+            Submitted::Existing(holder) | Submitted::ExistingOver(holder) | Submitted::KeyConflict(holder),
+        ) => {
+            let opens = start.submission.opens.as_ref();
+            let key = opens.and_then(|opens| opens.key.as_deref()).unwrap_or_default();
+            Failure::new(
+                KEY_TAKEN,
+                format!("run {holder} has the key `{key}`, and this run did not start it"),
+            )
+        }
+        Ok(Submitted::UnknownRun) => Failure::new("child-refused", "the store did not take the start"),
+        Err(reason) => Failure::new("child-refused", reason),
+    };
+    Some(failure.non_retryable())
+}
+
+impl Recorder<'_> {
+    /// Has the children of a run started that are to be bound.
+    pub(super) fn start_children(&mut self, id: RunId) {
+        if let Some(live) = self.runs.get_mut(id)
+            && live.state().children.are_unbound()
+        {
+            for start in unbound_starts(live.state()) {
+                live.cause(start, self.outbox);
+            }
+        }
+    }
+
+    /// A run with children to be bound is to be terminated: that waits, because it is not known whether they exist.
+    pub(super) fn hold_termination(&mut self, id: RunId, received: Received) {
+        let Some(live) = self.runs.get_mut(id) else { return };
+        live.hold(received);
+        // Its owner may not know its workflow, and not have started them.
+        self.start_children(id);
+    }
+
+    /// Delivers the terminations that waited, as soon as all children are bound.
+    pub(super) fn take_in_held(&mut self, id: RunId, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(id) else { return };
+        if !live.state().children.are_unbound() {
+            for held in live.take_held() {
+                self.take_in(id, held, now);
+            }
+        }
+    }
+}
+
+impl Processor {
+    /// The store has answered to the start of a child with a key.
+    pub(crate) fn child_submitted(
+        &mut self,
+        start: &ChildStart,
+        answer: Result<Submitted, String>,
+        now: Timestamp,
+    ) {
+        let id = start.parent;
+        let mut recorder = self.recorder();
+        let Some(live) = recorder.runs.get_mut(id).filter(|live| !live.is_over()) else { return };
+        let progress = live.run().child_submitted(now, start.call, refusal(start, answer));
+        if progress.events.is_empty() {
+            return;
+        }
+        recorder.record(id, progress, &[], now);
+        recorder.take_in_held(id, now);
+        recorder.evict_if_idle(id);
+    }
+}

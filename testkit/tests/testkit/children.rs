@@ -1,0 +1,93 @@
+//! Children in the testkit: crashes make no difference to parents and children, and every order of their outcomes is played.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use futures::future::select_all;
+use pgworkflows_core::prelude::*;
+use pgworkflows_core::workflow::ChildPolicy;
+use pgworkflows_testkit::{Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere, explore};
+
+use crate::definitions::{HOUR, starts};
+
+activity!(Work, "work", u64 => u64);
+activity!(Pack, "pack", u64 => u64);
+activity!(Ship, "ship", u64 => u64);
+
+const GO: Signal<u64> = Signal::new("go");
+
+// Does some work, and fails if it is told so.
+workflow!(Child, "child", |ctx, number: u64| -> u64 {
+    let worked = ctx.activity::<Work>(number).await?;
+    ctx.sleep(HOUR).await?;
+    if worked == 0 { Err(WorkflowError::new("nothing", "there is nothing to do")) } else { Ok(worked) }
+});
+
+// Children with and without a key, awaited, dropped, and held to the end.
+workflow!(Family, "family", |ctx, numbers: Vec<u64>| -> u64 {
+    let _held = ctx.child::<Child>(7).key("held").on_parent_end(ChildPolicy::RequestAndWait).start();
+    let dropped = ctx.child::<Child>(8).on_cancel(ChildPolicy::Terminate).start();
+    let keyed = ctx.child::<Child>(9).key("awaited").start();
+    let sum = ctx.when_all(numbers.into_iter().map(|number| ctx.child::<Child>(number))).await;
+    drop(dropped);
+    let keyed = keyed.await?;
+    let last = ctx.child::<Child>(10).start();
+    let told = ctx.wait_for(GO).await?;
+    drop(last);
+    Ok(keyed + told + sum?.into_iter().sum::<u64>())
+});
+
+fn definition() -> TestEnvBuilder {
+    TestEnv::builder().workflow::<Family>().workflow::<Child>().mock::<Work>(Ok)
+}
+
+#[tokio::test]
+async fn crashes_make_no_difference_to_parents_and_children() {
+    for numbers in [vec![1, 2], vec![1, 0]] {
+        let script = async move |env: TestEnv| {
+            let run = env.start::<Family>(numbers.clone()).await?;
+            env.advance(2 * HOUR).await;
+            run.signal(GO, 3).await?;
+            env.advance(2 * HOUR).await;
+            Ok(run)
+        };
+        let crashed = crash_everywhere(&definition(), script).assert().await;
+        assert!(crashed.crash_points >= 3 * 10, "{crashed}");
+    }
+}
+
+// Returns the order in which its children ended.
+workflow!(Race, "race", |ctx, count: u64| -> Vec<u64> {
+    let mut open: Vec<_> = (1..=count).map(|number| ctx.child::<Worker>(number)).collect();
+    let mut order = Vec::new();
+    while !open.is_empty() {
+        let (done, _, left) = select_all(open).await;
+        order.push(done?);
+        open = left;
+    }
+    Ok(order)
+});
+
+// An arrival is named by its activity and its call, so each child has an activity of its own.
+workflow!(Worker, "worker", |ctx, number: u64| -> u64 {
+    match number {
+        1 => ctx.activity::<Work>(number).await,
+        2 => ctx.activity::<Pack>(number).await,
+        _ => ctx.activity::<Ship>(number).await,
+    }
+});
+
+#[tokio::test]
+async fn outcomes_of_children_are_played_in_every_order() {
+    let definition = TestEnv::builder().workflow::<Race>().workflow::<Worker>();
+    let definition = definition.mock::<Work>(Ok).mock::<Pack>(Ok).mock::<Ship>(Ok);
+    let orders = RefCell::new(BTreeSet::new());
+    let explored = explore(&definition, starts::<Race>(3), async |run: TestRun<Race>| -> Result<(), Error> {
+        orders.borrow_mut().insert(run.result().await?);
+        Ok(())
+    })
+    .assert()
+    .await;
+    assert_eq!(orders.borrow().len(), 6, "{explored}");
+    assert!(explored.exhaustive, "{explored}");
+}

@@ -31,6 +31,7 @@ pub use self::call_error::{BranchError, CallError};
 pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::branch::BranchFuture;
 pub use self::calls::compensation::Compensation;
+pub use self::calls::continue_as_new::{ContinueAsNew, Never};
 pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;
 pub use self::calls::mutex::{LockFuture, Mutex, MutexGuard};

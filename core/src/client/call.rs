@@ -354,11 +354,24 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
+    /// Describes the current run of a run's chain.
+    pub(crate) async fn describe_current(&self, mut run: RunId) -> Result<RunInfo, Error> {
+        loop {
+            let found = self.retry(|| self.store.query().describe(run)).await?;
+            let found = found.ok_or_else(|| Error::unknown_run(run.to_string()))?;
+            match found.current {
+                // It may be continued between the two reads.
+                Some(current) => run = current,
+                None => return Ok(RunInfo::new(found)),
+            }
+        }
+    }
+
     /// Describes a run, with what it waits for even if its row does not say so.
     pub(crate) async fn describe_with_waits(&self, run: RunId) -> Result<RunInfo, Error> {
-        let mut info = self.describe(run).await?;
+        let mut info = self.describe_current(run).await?;
         if info.status == RunStatus::Running && info.waits.is_empty() {
-            let load = Load { runs: vec![run], after: None, bytes: limits::WAITS_HISTORY_BYTES_MAX };
+            let load = Load { runs: vec![info.run_id], after: None, bytes: limits::WAITS_HISTORY_BYTES_MAX };
             let loaded = self.retry(|| self.store.query().load(&load)).await?;
             if let (Some(history), None) = (loaded.histories.first(), loaded.cut) {
                 info.waits = logged_waits(history);

@@ -66,7 +66,7 @@ mod tests {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
         let start =
-            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
+            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });

@@ -228,7 +228,7 @@ impl Fixture {
     fn put(&mut self, run: RunId, body: Bytes, id: MessageId) -> InboxNo {
         let number = InboxNo::new(self.messages);
         self.messages += 1;
-        self.inbox.insert(number, InboxMessage { number, run, message: id, body });
+        self.inbox.insert(number, InboxMessage { number, run, current: run, message: id, body });
         self.unread.push_back(number);
         self.processor.has_mail();
         number
@@ -239,7 +239,7 @@ impl Fixture {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
             id,
-            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
+            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id

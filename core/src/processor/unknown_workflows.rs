@@ -115,12 +115,12 @@ mod tests {
     }
 
     fn received(reference: MessageRef, message: Message) -> Received {
-        Received { reference, message, _held: Tally::unlimited().hold(0) }
+        Received { reference, message, sent_to: run_id(0), _held: Tally::unlimited().hold(0) }
     }
 
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
-        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() };
         received(reference(1), message)
     }
 

@@ -98,7 +98,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::data::id::{CommandId, LeaseId};
+    use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
@@ -121,17 +121,16 @@ mod tests {
                 Ok(Payload::encode(&())?)
             }))
         });
-        let run = RunId::from_u128(0);
-        let scope = Scope::new(run, 100, Arc::clone(&mark));
-        let workflow = Name::from_static("sleeper");
+        let (run, workflow) = (RunId::from_u128(0), Name::from_static("sleeper"));
+        let scope = Scope::new(run, workflow.clone(), 100, Arc::clone(&mark));
         let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
 
         // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();
-        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
-        program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
+        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST, chain: None, run_retry: None };
+        program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
-        program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();
+        program.apply(EventSeq::new(3), Timestamp::MIN, &fired, Locals::default()).unwrap();
 
         // Then the mark shows the line of the sleep
         let source = seen.lock().unwrap().expect("a durable call was made");

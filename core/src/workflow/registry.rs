@@ -150,9 +150,10 @@ impl Programs for Registry {
     fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
         // The static name instead of the event's, because the poll mark copies it.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
-        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let workflow = Name::from_static(name);
+        let scope = Scope::new(run, workflow.clone(), self.definitions.payload_bytes_max, Arc::clone(&self.mark));
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
-        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
+        Some(Box::new(AsyncProgram::new(workflow, make, scope, bare)))
     }
 }
 
@@ -184,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::data::cancellation::Cancellation;
-    use crate::data::id::{CommandId, LeaseId};
+    use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
@@ -232,10 +233,10 @@ mod tests {
             let workflow = Name::from_static(Bloat::NAME);
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
-            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
-            program.apply(Timestamp::MIN, &started, Locals::default())
+            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease, chain: None, run_retry: None };
+            program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };
-        assert!(decide(9).unwrap().outcome.is_some());
+        assert!(decide(9).unwrap().end.is_some());
         let diagnosis = decide(10).unwrap_err().to_string();
         assert!(
             diagnosis.contains("the result of workflow `bloat` has 11 bytes, and the limit is 10"),

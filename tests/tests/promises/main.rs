@@ -7,6 +7,7 @@ mod starts;
 
 mod fan_out;
 mod outward;
+mod chains;
 mod races;
 mod signals;
 mod steps;

@@ -1573,7 +1573,8 @@ begin
                 case v_parent when 'published' then 'fillfactor = 70' else 'autovacuum_freeze_min_age = 0' end);
             -- No query has a condition on a body, an outcome or a number, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
-                           case v_parent when 'frames' then 'body' when 'published' then 'seq' else 'outcome' end);
+                           case v_parent when 'frames' then 'body' when 'published' then 'seq' when 'links' then 'number'
+                           else 'outcome' end);
             -- Without lz4, only a frame that does not fit in a page is compressed. A parent cannot have this setting.
             if v_parent = 'frames' and exists (
                 select from pg_catalog.pg_attribute a

@@ -3,7 +3,7 @@
 
 use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Env, activity, eventually, history_text, logged, promises, workflow};
+use pgworkflows_tests::{ActivityFn, Env, activity, eventually, history_text, logged, promises, workflow};
 
 promises![
     run_that_continues_as_new_loses_no_signal_and_keeps_their_order,
@@ -22,7 +22,7 @@ const DONE: View<u32> = View::new("done");
 
 /// What the run has heard so far; it continues after every third number, up to `count`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Heard {
+pub(crate) struct Heard {
     count: usize,
     numbers: Vec<u32>,
 }
@@ -78,8 +78,10 @@ async fn handle_of_the_first_run_follows_its_chain(env: Env) {
     let chain = info.chain.unwrap();
     assert_eq!((chain.first, chain.number), (first.run_id(), 3));
     assert!(!info.status.is_over() && first.try_result().await.unwrap().is_none());
-    let own = env.client.describe(first.run_id()).await.unwrap();
-    assert_eq!(own.status, RunStatus::Continued);
+    // Lists show each run by itself.
+    let continued = env.client.list().workflow(Listen::NAME).status(RunStatus::Continued).await.unwrap();
+    let continued: Vec<_> = continued.iter().map(|run| run.run_id).collect();
+    assert_eq!(continued, [chain.predecessor, first.run_id()]);
     // Every run of the chain leads to the current one.
     let second = env.client.handle::<Listen>(chain.predecessor);
     second.signal(NUMBER, 6).await.unwrap();
@@ -137,7 +139,11 @@ async fn chain_goes_on_when_its_worker_is_killed(env: Env) {
     assert_eq!(run.result().await.unwrap(), (0..9).collect::<Vec<_>>());
 }
 
-activity!(Undo, "undo", |_attempt: u32| ());
+activity!(Undo, "undo", u32 => ());
+
+fn undo() -> Undo {
+    Undo(ActivityFn::new(|_, _| async { Ok(()) }))
+}
 
 workflow!(Stubborn, "stubborn", |ctx: Context, attempts: u32| -> WorkflowResult<u32> {
     ctx.on_failure::<Undo>(ctx.attempt());
@@ -152,7 +158,7 @@ fn quickly() -> RetryPolicy {
 }
 
 async fn run_that_fails_is_tried_again_after_its_compensations(env: Env) {
-    env.run(env.worker().workflow::<Stubborn>().activity(Undo));
+    env.run(env.worker().workflow::<Stubborn>().activity(undo()));
     let run = env.client.start::<Stubborn>(3).key("again").retry(quickly()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), 3);
     let history = history_text(&run).await;
@@ -163,14 +169,14 @@ async fn run_that_fails_is_tried_again_after_its_compensations(env: Env) {
 }
 
 async fn last_failure_is_that_of_the_chain(env: Env) {
-    env.run(env.worker().workflow::<Stubborn>().activity(Undo));
+    env.run(env.worker().workflow::<Stubborn>().activity(undo()));
     let run = env.client.start::<Stubborn>(9).retry(quickly().max_attempts(2)).await.unwrap();
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_failed() && error.to_string().contains("attempt 2"), "{error}");
 }
 
 async fn run_that_waits_for_its_next_attempt_can_be_cancelled(env: Env) {
-    env.run(env.worker().workflow::<Stubborn>().activity(Undo));
+    env.run(env.worker().workflow::<Stubborn>().activity(undo()));
     let slowly = RetryPolicy::exponential().initial(Duration::from_secs(3600)).delay_max(Duration::from_secs(3600));
     let run = env.client.start::<Stubborn>(9).retry(slowly).await.unwrap();
     logged(&run, "run.retried", 1).await;
@@ -188,7 +194,7 @@ async fn continuation_that_is_not_allowed_stalls_the_run(env: Env) {
         ctx.continue_as_new::<Listen>(Heard::default()).await
     });
 
-    env.run(env.worker().workflow::<Strays>().activity(Undo));
+    env.run(env.worker().workflow::<Strays>().activity(undo()));
     for (compensated, why) in [(false, "a run continues as its own workflow"), (true, "compensations are registered")] {
         let run = env.client.start::<Strays>(compensated).await.unwrap();
         eventually("the run is stalled", async || (run.status().await.unwrap() == RunStatus::Stalled).then_some(())).await;

@@ -654,7 +654,7 @@ begin
             returning i.run_id, i.number, i.message_id, i.opens, i.body
         ), kept as (
             insert into @schema@.undelivered (run_id, number, message_id, body)
-            select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
+            select @schema@.current_run(m.run_id), m.number, m.message_id, m.body from moved m where not m.opens
         ), dropped as (
             -- A start that was submitted after its run had ended is not kept as undelivered.
             delete from @schema@.open_runs o using moved m where m.opens and o.run_id = any (array[m.run_id])

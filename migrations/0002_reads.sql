@@ -135,7 +135,7 @@ begin
 end
 $$;
 
--- The last event of each of these runs that published a view.
+-- The last event of each of these runs that published a view; for a run that another one continues, the greatest number.
 create function @schema@.last_published(p_runs uuid[]) returns table (run_id uuid, seq int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -147,10 +147,13 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select r.run_id, l.seq
+    select r.run_id, coalesce(c.seq, l.seq)
     from unnest(p_runs) r (run_id)
     cross join lateral (select max(p.seq) from @schema@.published p where p.run_id = r.run_id offset 0) l (seq)
-    where l.seq is not null;
+    left join lateral (
+        select 2147483647 from @schema@.closed_runs c where c.run_id = r.run_id and c.status in (4, 5) offset 0
+    ) c (seq) on true
+    where coalesce(c.seq, l.seq) is not null;
 end
 $$;
 

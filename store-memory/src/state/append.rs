@@ -290,7 +290,8 @@ impl State {
             if row.opens {
                 continue;
             }
-            self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
+            let run = self.current_of(row.run);
+            self.undelivered.entry(run).or_default().push(Undelivered { body: row.body, at: now });
         }
         for need in &append.needs {
             self.shard_mut(need.shard).needs.insert(need.workflow.clone());

@@ -19,7 +19,9 @@ impl State {
         let notice = |topic: &Topic| match topic.what {
             What::Closed => self.end_of(topic.run).map(Notice::Closed),
             What::Published { after } => {
-                let seq = *self.views.get(&topic.run)?.values().max()?;
+                let is_continued = self.current_of(topic.run) != topic.run;
+                let last = self.views.get(&topic.run).and_then(|views| views.values().max().copied());
+                let seq = if is_continued { Notice::CONTINUED } else { last? };
                 (Some(seq) > after).then_some(Notice::Published { run: topic.run, after, seq })
             }
         };

@@ -8,6 +8,7 @@ use pgworkflows_tests::{ActivityFn, Env, activity, eventually, history_text, log
 promises![
     run_that_continues_as_new_loses_no_signal_and_keeps_their_order,
     handle_of_the_first_run_follows_its_chain,
+    watcher_of_a_view_follows_the_chain,
     key_leads_to_the_current_run_of_its_chain,
     key_of_a_signal_is_recognised_by_the_runs_that_follow,
     chain_goes_on_when_its_worker_is_killed,
@@ -96,6 +97,21 @@ async fn handle_of_the_first_run_follows_its_chain(env: Env) {
     }
     other.cancel().await.unwrap();
     assert!(other.result().await.unwrap_err().is_run_cancelled());
+}
+
+async fn watcher_of_a_view_follows_the_chain(env: Env) {
+    env.run(env.worker().workflow::<Listen>());
+    let run = env.client.start::<Listen>(up_to(7)).await.unwrap();
+    let mut changes = run.watch(DONE);
+    assert_eq!(changes.next().await.unwrap().unwrap(), 0);
+    for next in [3, 6] {
+        for number in 0..3 {
+            run.signal(NUMBER, number).await.unwrap();
+        }
+        assert_eq!(changes.next().await.unwrap().unwrap(), next);
+    }
+    run.signal(NUMBER, 6).await.unwrap();
+    assert!(changes.next().await.is_none());
 }
 
 async fn key_leads_to_the_current_run_of_its_chain(env: Env) {

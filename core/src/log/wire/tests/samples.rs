@@ -134,6 +134,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("all", Event::RunEnding { outcome: Outcome::Failed(declined()) }),
         ("completed", Event::RunEnding { outcome: Outcome::Completed(greeting()) }),
         ("least", Event::RunContinued { successor: SUCCESSOR }),
+        ("all", Event::RunContinued { successor: RUN }),
         ("least", retried(broken(), Vec::new())),
         ("all", retried(declined(), uncompensated())),
         ("least", known(Vec::new())),

@@ -48,13 +48,13 @@ impl State {
         }
         self.check_ownership(append)?;
         self.check_rows(append)?;
-        check_links(append)?;
         self.check_seqs(append)?;
         self.check_positions(append)?;
         self.check_messages(append)?;
         check_suspects(append)?;
         self.check_tasks(append)?;
         self.check_released(append)?;
+        check_links(append)?;
         Ok(true)
     }
 

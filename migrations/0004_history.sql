@@ -87,6 +87,9 @@ begin
                 when 26 then 'run.failed'
                 when 27 then 'run.cancelled'
                 when 28 then 'run.terminated'
+                when 45 then 'run.continued'
+                when 46 then 'run.retried'
+                when 47 then 'messages.known'
                 else 'kind-' || v_value
             end;
         elsif v_item % 3 = 2 then

@@ -20,9 +20,8 @@ pub(crate) fn check_promise(promise: &RunPromise, chain: &[&RunView], wrong: &mu
     for (index, tokens) in promise.signals.iter().enumerate() {
         check_signals(seen, SIGNALS[index], tokens, &logged[index], wrong);
     }
-    let has = |name: &str| {
-        chain.iter().flat_map(|seen| &seen.history).any(|event| event.event.name() == name)
-    };
+    let has =
+        |name: &str| chain.iter().flat_map(|seen| &seen.history).any(|event| event.event.name() == name);
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
     if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
         wrong.push(format!("run {run}: a cancellation was acknowledged, and is lost"));

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue,
-    StoreError, Suspect, Undelivered,
+    Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow,
+    OpenState, Queue, StoreError, Suspect, Undelivered,
 };
 
 use self::inbox::Inbox;

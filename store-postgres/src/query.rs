@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded, OpenRow,
-    QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded,
+    OpenRow, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
+    Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::types::Uuid;

@@ -317,7 +317,10 @@ impl<W: RunType> Start<W> {
         let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
         let retry = self.retry.map_or(RetryPolicy::none(), |policy| *policy);
         retry.check().map_err(|problem| {
-            Error::invalid(format!("the retry policy of the start of workflow `{}`: {problem}", self.workflow))
+            Error::invalid(format!(
+                "the retry policy of the start of workflow `{}`: {problem}",
+                self.workflow
+            ))
         })?;
         let input = self.input?;
         let (workflow, key, begin) = (self.workflow, self.key, self.begin);

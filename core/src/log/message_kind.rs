@@ -65,8 +65,14 @@ mod tests {
     fn submission_tells_the_kind_of_its_message() {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
-        let start =
-            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() };
+        let start = Message::Start {
+            workflow,
+            input: input(),
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            retry: crate::data::retry::RetryPolicy::none(),
+        };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });

@@ -239,7 +239,14 @@ impl Fixture {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
             id,
-            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() },
+            &Message::Start {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                repeated: Flag(false),
+                retry: crate::data::retry::RetryPolicy::none(),
+            },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id

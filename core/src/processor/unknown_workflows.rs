@@ -120,7 +120,14 @@ mod tests {
 
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
-        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() };
+        let message = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            retry: crate::data::retry::RetryPolicy::none(),
+        };
         received(reference(1), message)
     }
 

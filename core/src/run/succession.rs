@@ -153,7 +153,8 @@ fn id_after(run: RunId, at: Timestamp) -> RunId {
 fn known_messages(state: &RunState, left: &[Event], at: Timestamp) -> Vec<KnownMessage> {
     let passed_on: BTreeSet<MessageId> = left.iter().filter_map(message_of).collect();
     let recent = |known: &KnownMessage| at.saturating_since(known.at) <= limits::KNOWN_MESSAGES_AGE_MAX;
-    let known = state.messages.sorted().into_iter().map(|(message, at)| KnownMessage { message: *message, at: *at });
+    let known =
+        state.messages.sorted().into_iter().map(|(message, at)| KnownMessage { message: *message, at: *at });
     let mut known: Vec<KnownMessage> =
         known.filter(|known| recent(known) && !passed_on.contains(&known.message)).collect();
     known.sort_by_key(|known| Reverse(known.at));

@@ -22,8 +22,8 @@ use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, How, Program, WorkflowEnd, join_or};
-use crate::workflow::scope::{Received, Scope};
 use crate::workflow::scope::call::{Awaited, Resolution};
+use crate::workflow::scope::{Received, Scope};
 
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
@@ -176,10 +176,7 @@ impl AsyncProgram {
 
     /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered
     /// signal.
-    fn poll_until_quiet(
-        &mut self,
-        runtime: &UndrivenRuntime,
-    ) -> Result<Option<How>, Fault> {
+    fn poll_until_quiet(&mut self, runtime: &UndrivenRuntime) -> Result<Option<How>, Fault> {
         loop {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };

@@ -127,7 +127,15 @@ mod tests {
 
         // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();
-        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST, chain: None, run_retry: None };
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            lease: LeaseId::FIRST,
+            chain: None,
+            run_retry: None,
+        };
         program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
         program.apply(EventSeq::new(3), Timestamp::MIN, &fired, Locals::default()).unwrap();

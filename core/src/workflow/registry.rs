@@ -151,7 +151,8 @@ impl Programs for Registry {
         // The static name instead of the event's, because the poll mark copies it.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let workflow = Name::from_static(name);
-        let scope = Scope::new(run, workflow.clone(), self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let scope =
+            Scope::new(run, workflow.clone(), self.definitions.payload_bytes_max, Arc::clone(&self.mark));
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
         Some(Box::new(AsyncProgram::new(workflow, make, scope, bare)))
     }
@@ -233,7 +234,15 @@ mod tests {
             let workflow = Name::from_static(Bloat::NAME);
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
-            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease, chain: None, run_retry: None };
+            let started = Event::RunStarted {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                lease,
+                chain: None,
+                run_retry: None,
+            };
             program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };
         assert!(decide(9).unwrap().end.is_some());

@@ -93,12 +93,7 @@ pub(crate) struct PollOutput {
 }
 
 impl Scope {
-    pub(crate) fn new(
-        run: RunId,
-        workflow: Name,
-        payload_bytes_max: usize,
-        mark: Arc<PollMark>,
-    ) -> Rc<Self> {
+    pub(crate) fn new(run: RunId, workflow: Name, payload_bytes_max: usize, mark: Arc<PollMark>) -> Rc<Self> {
         Rc::new(Self {
             run,
             workflow,

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter,
-    RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
+    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription,
+    RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 

@@ -62,7 +62,8 @@ async fn crashes_make_no_difference_to_a_run_that_continues_as_new() {
 #[tokio::test]
 async fn crashes_make_no_difference_to_a_run_that_is_tried_again() {
     let script = async |env: TestEnv| {
-        let policy = RetryPolicy::exponential().initial(Duration::from_secs(60)).delay_max(Duration::from_secs(60));
+        let policy =
+            RetryPolicy::exponential().initial(Duration::from_secs(60)).delay_max(Duration::from_secs(60));
         let run = env.start::<Stubborn>(()).retry(policy).await?;
         env.advance(Duration::from_secs(600)).await;
         Ok(run)

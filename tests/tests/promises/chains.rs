@@ -72,7 +72,10 @@ async fn handle_of_the_first_run_follows_its_chain(env: Env) {
     for number in 0..6 {
         first.signal(NUMBER, number).await.unwrap();
     }
-    eventually("the third run has begun", async || (first.view(DONE).await.unwrap() == Some(6)).then_some(())).await;
+    eventually("the third run has begun", async || {
+        (first.view(DONE).await.unwrap() == Some(6)).then_some(())
+    })
+    .await;
 
     // The first run is over, but its chain is not.
     let info = first.describe().await.unwrap();
@@ -121,7 +124,8 @@ async fn key_leads_to_the_current_run_of_its_chain(env: Env) {
     for number in 0..4 {
         run.signal(NUMBER, number).await.unwrap();
     }
-    eventually("the second run has begun", async || (run.view(DONE).await.unwrap() == Some(3)).then_some(())).await;
+    eventually("the second run has begun", async || (run.view(DONE).await.unwrap() == Some(3)).then_some(()))
+        .await;
     let again = start().with_signal(NUMBER, 4).await.unwrap();
     assert!(again.is_existing());
     assert_eq!(again.result().await.unwrap(), [0, 1, 2, 3, 4]);
@@ -135,7 +139,8 @@ async fn key_of_a_signal_is_recognised_by_the_runs_that_follow(env: Env) {
     for number in [2, 3] {
         run.signal(NUMBER, number).await.unwrap();
     }
-    eventually("the second run has begun", async || (run.view(DONE).await.unwrap() == Some(3)).then_some(())).await;
+    eventually("the second run has begun", async || (run.view(DONE).await.unwrap() == Some(3)).then_some(()))
+        .await;
     run.signal(NUMBER, 1).key("paid").await.unwrap();
     run.signal(NUMBER, 4).await.unwrap();
     assert_eq!(run.result().await.unwrap(), [1, 2, 3, 4]);
@@ -193,7 +198,8 @@ async fn last_failure_is_that_of_the_chain(env: Env) {
 
 async fn run_that_waits_for_its_next_attempt_can_be_cancelled(env: Env) {
     env.run(env.worker().workflow::<Stubborn>().activity(undo()));
-    let slowly = RetryPolicy::exponential().initial(Duration::from_secs(3600)).delay_max(Duration::from_secs(3600));
+    let slowly =
+        RetryPolicy::exponential().initial(Duration::from_secs(3600)).delay_max(Duration::from_secs(3600));
     let run = env.client.start::<Stubborn>(9).retry(slowly).await.unwrap();
     logged(&run, "run.retried", 1).await;
     assert!(!run.status().await.unwrap().is_over());
@@ -211,9 +217,14 @@ async fn continuation_that_is_not_allowed_stalls_the_run(env: Env) {
     });
 
     env.run(env.worker().workflow::<Strays>().activity(undo()));
-    for (compensated, why) in [(false, "a run continues as its own workflow"), (true, "compensations are registered")] {
+    for (compensated, why) in
+        [(false, "a run continues as its own workflow"), (true, "compensations are registered")]
+    {
         let run = env.client.start::<Strays>(compensated).await.unwrap();
-        eventually("the run is stalled", async || (run.status().await.unwrap() == RunStatus::Stalled).then_some(())).await;
+        eventually("the run is stalled", async || {
+            (run.status().await.unwrap() == RunStatus::Stalled).then_some(())
+        })
+        .await;
         let waiting_on = run.describe().await.unwrap().waiting_on.unwrap();
         assert!(waiting_on.contains(why), "{waiting_on}");
     }

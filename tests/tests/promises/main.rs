@@ -5,9 +5,9 @@ mod clients;
 mod json;
 mod starts;
 
+mod chains;
 mod fan_out;
 mod outward;
-mod chains;
 mod races;
 mod signals;
 mod steps;

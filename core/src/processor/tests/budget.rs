@@ -86,7 +86,14 @@ fn large_starts_stay_within_the_budget() {
     let text = payload(&"x".repeat(BUDGET / 10));
     for number in 1..=400 {
         let (workflow, input) = (Name::from_static(Lengths::NAME), text.clone());
-        let start = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false), retry: crate::data::retry::RetryPolicy::none() };
+        let start = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            retry: crate::data::retry::RetryPolicy::none(),
+        };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });
     }

@@ -201,11 +201,13 @@ impl Faults for Held {
                 }
             }
             Fact::Appended(append) => {
-                for opened in &append.opened {
+                // A run that continues another was not started by the script.
+                let continues = |run| append.links.iter().any(|link| link.run == run);
+                for opened in append.opened.iter().filter(|opened| !continues(opened.run)) {
                     inner.started(opened.run, &opened.workflow);
                 }
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
-                inner.closed += append.closed.len();
+                inner.closed += append.closed.iter().filter(|closed| !closed.status.is_continued()).count();
             }
             Fact::Leased { .. }
             | Fact::Claimed { .. }

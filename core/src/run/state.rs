@@ -205,17 +205,7 @@ impl RunState {
             self.waiting.push_back(PastEvent { seq, at, event: event.clone() });
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease, chain, run_retry } => {
-                self.workflow = workflow.clone();
-                self.input = Some(input.clone());
-                self.key.clone_from(key);
-                self.chain = *chain;
-                self.retry.clone_from(run_retry);
-                self.lease = Some(*lease);
-                if let Some(at) = *start_at {
-                    self.start_timer(CommandId::START_DELAY, at);
-                }
-            }
+            Event::RunStarted { .. } => self.start(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -274,6 +264,22 @@ impl RunState {
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
             Event::RunContinued { .. } => self.close(ClosedStatus::Continued),
             Event::RunRetried { .. } => self.close(ClosedStatus::Retried),
+        }
+    }
+
+    /// The run begins with its `RunStarted`.
+    fn start(&mut self, started: &Event) {
+        let Event::RunStarted { workflow, input, key, start_at, lease, chain, run_retry } = started else {
+            return;
+        };
+        self.workflow = workflow.clone();
+        self.input = Some(input.clone());
+        self.key.clone_from(key);
+        self.chain = *chain;
+        self.retry.clone_from(run_retry);
+        self.lease = Some(*lease);
+        if let Some(at) = *start_at {
+            self.start_timer(CommandId::START_DELAY, at);
         }
     }
 

@@ -60,7 +60,8 @@ create table @schema@.frames (
 create index frames_by_position on @schema@.frames (shard, position);
 
 -- One row per run that is over. Partitioned like the log, so that both are dropped together.
--- status: 0 completed, 1 failed, 2 cancelled, 3 terminated.
+-- status: 0 completed, 1 failed, 2 cancelled, 3 terminated, 4 continued as new, 5 failed and tried again. After the last two,
+-- another run of the chain goes on.
 create table @schema@.closed_runs (
     run_id    uuid not null,
     closed_at timestamptz not null,
@@ -69,6 +70,15 @@ create table @schema@.closed_runs (
     workflow  text not null,
     key       text,
     outcome   bytea not null,
+    primary key (run_id)
+) partition by range (run_id);
+
+-- One row per run that continues another: its place in their chain. Partitioned like the log.
+create table @schema@.links (
+    run_id      uuid not null,
+    first_run   uuid not null,
+    predecessor uuid not null,
+    number      int not null,          -- of the run in its chain; that of the first run is 1
     primary key (run_id)
 ) partition by range (run_id);
 
@@ -111,6 +121,18 @@ create index open_runs_unparked on @schema@.open_runs (shard, run_id) where stat
 -- Deadlines: ten million sleeping runs cost one probe per shard and heartbeat.
 create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
     where state = 2 and wake_at is not null;
+
+-- The current run of each chain: the last one that is, or was, open. A row stays when the chain is over. A key leads to the
+-- first run of a chain, so it is written once.
+create table @schema@.chains (
+    first_run   uuid primary key,
+    current_run uuid not null
+) with (
+    -- A row changes with every run of its chain: leave space for new versions in the same page.
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000
+);
 
 -- Idempotency keys. Only `submit` inserts them, never `append`, so no client's open transaction can block an append.
 -- In the order of their bytes, so that those with a prefix are found by the primary key.
@@ -365,6 +387,33 @@ begin
 end
 $$;
 
+-- The current run of a run's chain: the run itself, unless it was continued. One probe for an open run, two for the first run
+-- of a chain, four for another one.
+create function @schema@.current_run(p_run uuid) returns uuid
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_current uuid;
+begin
+    if exists (select from @schema@.open_runs o where o.run_id = p_run) then
+        return p_run;
+    end if;
+    select c.current_run into v_current from @schema@.chains c where c.first_run = p_run;
+    if not found then
+        select c.current_run into v_current
+        from @schema@.links l
+        cross join lateral (select * from @schema@.chains c where c.first_run = l.first_run offset 0) c
+        where l.run_id = p_run;
+    end if;
+    return coalesce(v_current, p_run);
+end
+$$;
+
 -- The append protocol, in the order of its steps. An append is applied at most once, however often it is sent. Arrays
 -- without rows are null.
 create function @schema@.append(
@@ -385,6 +434,7 @@ create function @schema@.append(
     p_opened          uuid[],
     p_opened_shards   smallint[],
     p_opened_names    text[],
+    p_opened_keys     text[],
     p_opened_states   smallint[],
     p_opened_wake     timestamptz[],
     p_opened_waiting  text[],
@@ -401,6 +451,10 @@ create function @schema@.append(
     p_closed_statuses smallint[],
     p_closed_times    timestamptz[],
     p_closed_outcomes bytea[],
+    p_linked          uuid[],            -- opened runs that continue closed ones
+    p_linked_firsts   uuid[],
+    p_linked_after    uuid[],
+    p_linked_numbers  int[],
     p_consumed_shards smallint[],
     p_consumed        bigint[],
     p_consumed_ids    uuid[],            -- after lost commits, a number may be another message's
@@ -526,14 +580,16 @@ begin
 
     if cardinality(p_opened) > 0 then
         begin
-            insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on, waits)
-            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+            insert into @schema@.open_runs (run_id, shard, workflow, key, state, wake_at, waiting_on, waits)
+            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_keys),
+                   unnest(p_opened_states),
                    unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits);
         exception when unique_violation then
             -- The same start may have been submitted, because this append's outcome was unknown. `on conflict` is not used
             -- at first, because it costs each row half as much again.
-            insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on, waits)
-            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+            insert into @schema@.open_runs as o (run_id, shard, workflow, key, state, wake_at, waiting_on, waits)
+            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_keys),
+                   unnest(p_opened_states),
                    unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits)
             on conflict (run_id) do update
             set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on,
@@ -569,6 +625,15 @@ begin
                unnest(p_closed_statuses), unnest(p_closed_times), unnest(p_closed_outcomes);
     end if;
 
+    -- Only the owner of a chain's shard writes these rows.
+    if cardinality(p_linked) > 0 then
+        insert into @schema@.links (run_id, first_run, predecessor, number)
+        select unnest(p_linked), unnest(p_linked_firsts), unnest(p_linked_after), unnest(p_linked_numbers);
+        insert into @schema@.chains (first_run, current_run)
+        select unnest(p_linked_firsts), unnest(p_linked)
+        on conflict (first_run) do update set current_run = excluded.current_run;
+    end if;
+
     if cardinality(p_consumed) > 0 then
         delete from @schema@.inbox i
         using unnest(p_consumed_shards, p_consumed, p_consumed_ids) as t (shard, number, message_id)
@@ -589,7 +654,7 @@ begin
             returning i.run_id, i.number, i.message_id, i.opens, i.body
         ), kept as (
             insert into @schema@.undelivered (run_id, number, message_id, body)
-            select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
+            select @schema@.current_run(m.run_id), m.number, m.message_id, m.body from moved m where not m.opens
         ), dropped as (
             -- A start that was submitted after its run had ended is not kept as undelivered.
             delete from @schema@.open_runs o using moved m where m.opens and o.run_id = any (array[m.run_id])
@@ -1365,7 +1430,10 @@ begin
         select array_agg(case
                    when t.workflow is not null then t.verdict
                    when exists (select from @schema@.open_runs o where o.run_id = t.run) then 0
-                   when exists (select from @schema@.closed_runs c where c.run_id = t.run) then 3
+                   when exists (select from @schema@.closed_runs c where c.run_id = t.run) then
+                       -- A run of the same chain may go on.
+                       case when exists (
+                           select from @schema@.open_runs o where o.run_id = @schema@.current_run(t.run)) then 0 else 3 end
                    else 4
                end order by t.ord)
         into verdicts
@@ -1403,7 +1471,9 @@ declare
 begin
     select array_agg(case
                when t.id is null or t.verdict <> 1
-                 or exists (select from @schema@.open_runs o where o.run_id = t.existing) then t.verdict
+                 or exists (select from @schema@.open_runs o where o.run_id = t.existing)
+                 or exists (
+                     select from @schema@.open_runs o where o.run_id = @schema@.current_run(t.existing)) then t.verdict
                else 5
            end order by t.ord)
     into v_verdicts
@@ -1484,7 +1554,7 @@ begin
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
-    foreach v_parent in array array['frames', 'closed_runs', 'published'] loop
+    foreach v_parent in array array['frames', 'closed_runs', 'links', 'published'] loop
         v_table := v_parent || '_' || v_suffix;
         if @schema@.is_partition(v_table) then
             if p_missed then
@@ -1503,7 +1573,8 @@ begin
                 case v_parent when 'published' then 'fillfactor = 70' else 'autovacuum_freeze_min_age = 0' end);
             -- No query has a condition on a body, an outcome or a number, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
-                           case v_parent when 'frames' then 'body' when 'published' then 'seq' else 'outcome' end);
+                           case v_parent when 'frames' then 'body' when 'published' then 'seq' when 'links' then 'number'
+                           else 'outcome' end);
             -- Without lz4, only a frame that does not fit in a page is compressed. A parent cannot have this setting.
             if v_parent = 'frames' and exists (
                 select from pg_catalog.pg_attribute a
@@ -1571,11 +1642,15 @@ select o.run_id, o.workflow, o.key, o.shard,
        (array['pending', 'busy', 'parked', 'stalled'])[o.state + 1] as state,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
-       o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at
+       o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at,
+       l.first_run, l.predecessor, l.number as chain_number
 from @schema@.open_runs_shown o
+left join @schema@.links l on l.run_id = o.run_id
 union all
 select c.run_id, c.workflow, c.key, c.shard,
-       (array['completed', 'failed', 'cancelled', 'terminated'])[c.status + 1],
+       (array['completed', 'failed', 'cancelled', 'terminated', 'continued', 'retried'])[c.status + 1],
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
-       null, null, null, c.closed_at
-from @schema@.closed_runs c;
+       null, null, null, c.closed_at,
+       l.first_run, l.predecessor, l.number
+from @schema@.closed_runs c
+left join @schema@.links l on l.run_id = c.run_id;

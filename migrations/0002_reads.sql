@@ -83,7 +83,8 @@ begin
 end
 $$;
 
--- The given runs that are over. The runs ascend: by the array alone, the server would look into every partition.
+-- The given runs that are over. The runs ascend: by the array alone, the server would look into every partition. A run that was
+-- continued has the end of the last run of its chain, once that is over.
 create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -95,14 +96,22 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select * from @schema@.closed_runs c
+    select c.run_id, e.closed_at, c.shard, e.status, c.workflow, c.key, e.outcome
+    from @schema@.closed_runs c
+    cross join lateral (
+        select c.closed_at, c.status, c.outcome where c.status not in (4, 5)
+        union all
+        select l.closed_at, l.status, l.outcome from @schema@.closed_runs l
+        where c.status in (4, 5) and l.run_id = @schema@.current_run(c.run_id) and l.status not in (4, 5)
+    ) e
     where c.run_id = any (p_runs) and c.run_id between p_runs[1] and p_runs[cardinality(p_runs)];
 end
 $$;
 
--- The frame with the newest value of a view, and the number of the event in it: two lookups, however long the history is.
+-- The frame with the newest value of a view of a chain's current run, and the number of the event in it: two lookups beside that
+-- of the run, however long the history is.
 create function @schema@.find_view(p_run uuid, p_name text)
-returns table (published int, seq int, count int, "position" bigint, at timestamptz, body bytea)
+returns table (run_id uuid, published int, seq int, count int, "position" bigint, at timestamptz, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -112,19 +121,21 @@ set enable_sort = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_run uuid := @schema@.current_run(p_run);
 begin
     return query
-    select p.seq, f.seq, f.count, f.position, f.at, f.body
+    select v_run, p.seq, f.seq, f.count, f.position, f.at, f.body
     from @schema@.published p
     cross join lateral (
         select * from @schema@.frames f
-        where f.run_id = p_run and f.seq <= p.seq order by f.seq desc limit 1
+        where f.run_id = v_run and f.seq <= p.seq order by f.seq desc limit 1
     ) f
-    where p.run_id = p_run and p.name = p_name;
+    where p.run_id = v_run and p.name = p_name;
 end
 $$;
 
--- The last event of each of these runs that published a view.
+-- The last event of each of these runs that published a view; for a run that another one continues, the greatest number.
 create function @schema@.last_published(p_runs uuid[]) returns table (run_id uuid, seq int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -136,10 +147,13 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select r.run_id, l.seq
+    select r.run_id, coalesce(c.seq, l.seq)
     from unnest(p_runs) r (run_id)
     cross join lateral (select max(p.seq) from @schema@.published p where p.run_id = r.run_id offset 0) l (seq)
-    where l.seq is not null;
+    left join lateral (
+        select 2147483647 from @schema@.closed_runs c where c.run_id = r.run_id and c.status in (4, 5) offset 0
+    ) c (seq) on true
+    where coalesce(c.seq, l.seq) is not null;
 end
 $$;
 
@@ -179,7 +193,7 @@ create function @schema@.inbox_news(
     p_greatest bigint,             -- the greatest number that was read
     p_limit bigint, p_bytes bigint,
     p_starts boolean               -- whether starts are returned
-) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
+) returns table (number bigint, run_id uuid, current_run uuid, message_id uuid, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -194,26 +208,27 @@ begin
         perform @schema@.refuse_foreign();
     end if;
     return query
-    select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
+    select m.number, m.run_id, case when m.opens then m.run_id else @schema@.current_run(m.run_id) end,
+           m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
     from (
         select m.*, row_number() over w as nth, sum(octet_length(m.body)) over w as bytes
         from (
-            select m.number, m.run_id, m.message_id, m.body
+            select m.number, m.run_id, m.message_id, m.opens, m.body
             from (
                 -- Begun after the snapshot.
-                select m.number, m.run_id, m.message_id, m.body
+                select m.number, m.run_id, m.message_id, m.opens, m.body
                 from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
                 where m.shard = any (p_shards) and (p_starts or not m.opens)
                 union all
                 -- In progress at the snapshot: usually none.
-                select m.number, m.run_id, m.message_id, m.body
+                select m.number, m.run_id, m.message_id, m.opens, m.body
                 from pg_snapshot_xip(p_snapshot) x (xid)
                 cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
                 where m.shard = any (p_shards) and (p_starts or not m.opens)
                 union all
                 -- A transaction id that was reused after a crash: it counts as finished in the snapshot, but its
                 -- numbers were never read. Shard by shard, so that each shard is read only after that number.
-                select m.number, m.run_id, m.message_id, m.body
+                select m.number, m.run_id, m.message_id, m.opens, m.body
                 from unnest(p_shards) s (shard)
                 cross join lateral (
                     select * from @schema@.inbox i
@@ -240,7 +255,7 @@ create function @schema@.inbox_page(
     p_greatest bigint,             -- the greatest number read then
     p_limit bigint, p_bytes bigint,
     p_starts boolean               -- whether starts are returned
-) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
+) returns table (number bigint, run_id uuid, current_run uuid, message_id uuid, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -252,11 +267,12 @@ as $$
 begin
     perform @schema@.refuse_foreign();
     return query
-    select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
+    select m.number, m.run_id, case when m.opens then m.run_id else @schema@.current_run(m.run_id) end,
+           m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
     from (
         select m.*, row_number() over w as nth, sum(octet_length(m.body)) over w as bytes
         from (
-            select m.number, m.run_id, m.message_id, m.body
+            select m.number, m.run_id, m.message_id, m.opens, m.body
             from unnest(p_shards) s (shard)
             -- Shard by shard, so that each shard is read by its index in the order of numbers, and only up to the
             -- limit.
@@ -291,7 +307,8 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select k.key, k.run_id, exists (select from @schema@.open_runs o where o.run_id = k.run_id offset 0)
+    select k.key, k.run_id, exists (
+        select from @schema@.open_runs o where o.run_id = @schema@.current_run(k.run_id) offset 0)
     from @schema@.run_keys k
     where k.workflow = p_workflow and k.key >= p_from and k.key <= p_to and k.key > p_after
     order by k.key limit p_limit;

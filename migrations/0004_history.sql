@@ -93,6 +93,9 @@ begin
                 when 26 then 'run.failed'
                 when 27 then 'run.cancelled'
                 when 28 then 'run.terminated'
+                when 45 then 'run.continued'
+                when 46 then 'run.retried'
+                when 47 then 'messages.known'
                 else 'kind-' || v_value
             end;
         elsif v_item % 3 = 2 then
@@ -165,7 +168,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'
@@ -203,6 +206,9 @@ declare
         when 'run.failed' then '1 failure failure uncompensated uncompensated[]?'
         when 'run.cancelled' then '1 reason text? uncompensated uncompensated[]?'
         when 'run.terminated' then '1 message uuid reason text skipped text[]?'
+        when 'run.continued' then '1 successor uuid'
+        when 'run.retried' then '1 successor uuid failure failure retry_at time uncompensated uncompensated[]?'
+        when 'messages.known' then '1 messages hex'
     end;
 
     -- The problem for which the body is read as plain CBOR. An event is an array of its version and its fields.
@@ -392,9 +398,9 @@ begin
             if v_type is not null and (case v_byte >> 5
                 when 0 then v_type not in ('number', 'time', 'duration', 'seconds', 'nanoseconds', 'encoding', 'status')
                 when 1 then v_type <> 'time'
-                when 2 then v_type not in ('payload', 'uuid', 'encoded')
+                when 2 then v_type not in ('payload', 'uuid', 'encoded', 'hex')
                 when 3 then v_type <> 'text'
-                when 4 then v_type in ('number', 'text', 'uuid', 'time', 'bool', 'seconds', 'nanoseconds', 'encoding',
+                when 4 then v_type in ('number', 'text', 'uuid', 'hex', 'time', 'bool', 'seconds', 'nanoseconds', 'encoding',
                                        'encoded', 'status')
                 else v_type <> 'bool' or v_byte not in (244, 245)
             end) then
@@ -498,6 +504,8 @@ begin
                         exit items;
                     end if;
                     v_piece := '"' || encode(v_string, 'hex')::uuid || '"';
+                elsif v_type = 'hex' then
+                    v_piece := '"' || encode(v_string, 'hex') || '"';
                 else
                     v_piece := '"' || translate(encode(v_string, 'base64'), chr(10), '') || '"';
                 end if;
@@ -578,6 +586,8 @@ begin
                         when 'uncompensated' then 'uncompensated activity text failure failure'
                         when 'outcome' then 'outcome status status'
                         when 'recipient' then 'recipient run uuid? workflow text? key text?'
+                        when 'link' then 'link first uuid predecessor uuid number number'
+                        when 'runretry' then 'runretry attempt number policy retry'
                     end;
                 end if;
                 v_piece := case when v_opened = 'm' or v_opened = 'f' then '{' else '[' end;

@@ -108,7 +108,7 @@ impl Writer {
             if through_inbox {
                 starts.updated.push(UpdatedRun { run: *run, row });
             } else {
-                starts.opened.push(OpenedRun { run: *run, workflow: "activities".into(), row });
+                starts.opened.push(OpenedRun { run: *run, workflow: "activities".into(), key: None, row });
             }
         }
         for run in &runs {

@@ -2,6 +2,7 @@
 
 pub(crate) mod call_map;
 pub(crate) mod cancellation;
+pub(crate) mod chain;
 pub(crate) mod child;
 pub(crate) mod divergence;
 pub(crate) mod failure;

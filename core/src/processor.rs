@@ -39,6 +39,7 @@ pub(crate) mod runs;
 pub(crate) mod sent;
 pub(crate) mod setup;
 pub(crate) mod shards;
+pub(crate) mod succession;
 pub(crate) mod suspects;
 pub(crate) mod tasks;
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) mod pending;
 mod properties;
 pub(crate) mod replay;
 pub(crate) mod state;
+pub(crate) mod succession;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;
@@ -18,14 +19,15 @@ mod waits;
 use crate::log::past_event::PastEvent;
 use crate::run::children::ChildRequest;
 use crate::run::state::RunState;
+use crate::run::succession::Successor;
 use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
-use crate::workflow::program::{Decisions, Program, Programs};
+use crate::workflow::program::{Decisions, How, Program, Programs, WorkflowEnd};
 use crate::workflow::scope::call::Awaited;
 use crate::workflow::scope::views::Views;
 
 use crate::data::call_map::CallMap;
-use crate::data::id::{CommandId, MessageId, RunId};
+use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
 use crate::data::limits;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
@@ -52,6 +54,8 @@ pub(crate) struct Run {
     /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
     /// runs have none.
     adoption: Option<Box<Event>>,
+    /// Signals that the code has not taken, once it is over: they are for a successor.
+    left: Vec<Event>,
 }
 
 /// The result of one change of a run. Its events are already applied to the run's state.
@@ -62,6 +66,8 @@ pub(crate) struct Progress {
     pub(crate) dropped_steps: Vec<CommandId>,
     /// What its events ask of children.
     pub(crate) requests: Vec<ChildRequest>,
+    /// The run that continues this one, if the run ended in that way.
+    pub(crate) successor: Option<Box<Successor>>,
     /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
     views: Option<Box<Views>>,
 }
@@ -92,7 +98,7 @@ impl Progress {
 
 impl Run {
     fn new(id: RunId) -> Self {
-        Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None }
+        Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None, left: Vec::new() }
     }
 
     /// Starts a run whose workflow this worker does not know: only its start is logged.
@@ -137,10 +143,13 @@ impl Run {
         // Most resolutions have one decision.
         let mut progress = Progress { events: Vec::with_capacity(2), ..Progress::default() };
         if self.state.queues() || self.program.is_none() {
+            self.leave_late(&resolution);
             self.log(at, resolution, &mut progress);
             return progress;
         }
-        match self.poll(at, &resolution) {
+        // What a worker that took the run over logs first precedes the resolution.
+        let seq = if self.adoption.is_some() { self.state.next_seq().next() } else { self.state.next_seq() };
+        match self.poll(seq, at, &resolution) {
             Ok(decisions) => {
                 self.log(at, resolution, &mut progress);
                 self.decide(at, decisions, &mut progress);
@@ -231,11 +240,11 @@ impl Run {
     }
 
     /// Passes a resolution to the program. After an error the run has no program.
-    fn poll(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
+    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
         };
-        let poll = || program.apply(at, resolution, Locals::default());
+        let poll = || program.apply(seq, at, resolution, Locals::default());
         let decided = self.state.in_span(resolution, false, poll);
         if decided.is_err() {
             self.program = None;
@@ -255,10 +264,16 @@ impl Run {
         progress.take_steps(output.steps, &output.dropped_steps);
         progress.dropped_steps.extend(output.dropped_steps);
         progress.publish(output.views);
-        if let Some(outcome) = decisions.outcome.map(|outcome| *outcome) {
+        if let Some(WorkflowEnd { how, left }) = decisions.end.map(|end| *end) {
             self.program = None;
             // Nothing follows the end of a run.
             self.log_views(at, progress);
+            self.leave_behind(left);
+            self.leave_waiting();
+            let outcome = match how {
+                How::Returned(outcome) => outcome,
+                How::Continued(input) => return self.continue_as_new(at, input, progress),
+            };
             let compensate =
                 !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
             if compensate || self.state.children.delay_the_end() {
@@ -285,9 +300,10 @@ impl Run {
         let (mut polls, mut size) = (0, 0);
         let mut left = self.state.waiting.len();
         while left > 0 && size < limits::RELEASE_BYTES_MAX && (polls == 0 || !turn.is_over()) {
-            let (at, resolution) = self.state.waiting[self.state.waiting.len() - left].clone();
+            let PastEvent { seq, at, event: resolution } =
+                self.state.waiting[self.state.waiting.len() - left].clone();
             progress.forget_step(&resolution);
-            let decisions = match self.poll(at, &resolution) {
+            let decisions = match self.poll(seq, at, &resolution) {
                 Ok(decisions) => decisions,
                 Err(reason) => {
                     stalled_again = Some(reason);
@@ -298,7 +314,7 @@ impl Run {
             polls += 1;
             size += decisions.size();
             // The end of the workflow drops the rest of the queue.
-            let over = decisions.outcome.is_some();
+            let over = decisions.end.is_some();
             // A replay expects local resolutions right after the `RunResumed` of their poll, so that poll gets its own.
             let alone = decisions.output.locals.new_count() > 0;
             if alone && !decided.is_empty() {
@@ -364,6 +380,7 @@ impl Run {
         let reason = self.state.cancel.as_ref().and_then(|cancel| cancel.reason.clone());
         let terminal = match outcome {
             Outcome::Completed(result) => Event::RunCompleted { result },
+            Outcome::Failed(failure) if self.retry_whole(at, &failure, progress) => return,
             Outcome::Failed(failure) => Event::RunFailed { failure, uncompensated },
             Outcome::Cancelled => Event::RunCancelled { reason, uncompensated },
         };

@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 
 pub use self::append::{
     Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
-    PublishedView, Released, RunKey, SentMessage, UpdatedRun,
+    PublishedView, Released, RunKey, RunLink, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
 pub use self::error::StoreError;
@@ -52,6 +52,7 @@ pub use self::tasks::{
     ReturnedTask, SettleTasks, Settled, TaskClaim, TaskId, Withdrawal, executor_of, queue_of,
 };
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
+pub use crate::data::chain::ChainLink;
 use crate::data::id::ShardId;
 use crate::data::time::Timestamp;
 

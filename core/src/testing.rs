@@ -9,6 +9,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use serde::Serialize;
 
+use crate::data::chain::RunRetry;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::name::Name;
@@ -21,6 +22,8 @@ use crate::log::wire::frame::{EncodedEvents, write_frames};
 use crate::log::words::Words;
 use crate::run::replay::{Takeover, replay};
 use crate::run::state::{DeadlineKind, RunState};
+use crate::run::succession::Successor;
+use crate::run::turn::Turn;
 use crate::run::{Progress, Run};
 use crate::store::frame::Frame;
 use crate::workflow::Workflow;
@@ -144,6 +147,8 @@ pub(crate) struct RunFixture {
     shown: usize,
     /// Whether every group is checked, which takes too long for a long run.
     checked: bool,
+    /// The run that continues this one.
+    successor: Option<Box<Successor>>,
 }
 
 impl RunFixture {
@@ -162,6 +167,16 @@ impl RunFixture {
         input: Payload,
         start_at: Option<Timestamp>,
     ) -> Self {
+        Self::start_retried::<W>(registry, input, start_at, None)
+    }
+
+    /// Starts a run that is tried again if it fails.
+    pub(crate) fn start_retried<W: Workflow>(
+        registry: Registry,
+        input: Payload,
+        start_at: Option<Timestamp>,
+        run_retry: Option<Box<RunRetry>>,
+    ) -> Self {
         let started = Event::RunStarted {
             parent: None,
             parent_call: None,
@@ -170,11 +185,14 @@ impl RunFixture {
             key: None,
             start_at,
             lease: LEASE,
+            chain: None,
+            run_retry,
         };
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());
         let checked = true;
-        let mut fixture = Self { registry, run, log, steps, now: BORN, messages: 0, shown: 0, checked };
+        let (now, successor) = (BORN, None);
+        let mut fixture = Self { registry, run, log, steps, now, messages: 0, shown: 0, checked, successor };
         fixture.take(progress);
         fixture
     }
@@ -187,6 +205,7 @@ impl RunFixture {
             assert_eq!(read.as_ref(), Ok(&past.event), "an event that is stored and read is the same");
         }
         self.log.extend(progress.events);
+        self.successor = progress.successor.or(self.successor.take());
         for id in progress.dropped_steps {
             self.steps.remove(&id);
         }
@@ -235,6 +254,30 @@ impl RunFixture {
         assert_eq!(replayed.waiting_on(), self.run.waiting_on(), "a replay waits for the same");
         let steps: BTreeMap<_, _> = progress.steps.into_iter().map(|(id, step)| (id, step.name)).collect();
         assert_eq!(steps, self.steps, "a replay asks for the same steps");
+    }
+
+    /// Goes on with the run that continues this one, whose first events are in the log. Its code takes what is released in one
+    /// turn.
+    pub(crate) fn go_on(&mut self) {
+        let Successor { run, events, .. } = *self.successor.take().expect("the run was continued");
+        self.run = Run::take_up(run, &events, &self.registry);
+        self.log = events;
+        self.shown = 0;
+        self.steps.clear();
+        self.release();
+    }
+
+    pub(crate) fn successor(&self) -> &Successor {
+        self.successor.as_ref().expect("the run was continued")
+    }
+
+    /// The code takes what waits for it.
+    pub(crate) fn release(&mut self) {
+        while self.run.can_release() {
+            let mut progress = Progress::default();
+            self.run.release(&Turn::endless(self.now), &mut progress);
+            self.take(progress);
+        }
     }
 
     /// Drops the run and replays it from its log, as another worker would.

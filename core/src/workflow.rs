@@ -33,6 +33,7 @@ pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::branch::BranchFuture;
 pub use self::calls::child::{Child, ChildFuture, StartedChild};
 pub use self::calls::compensation::Compensation;
+pub use self::calls::continue_as_new::{ContinueAsNew, Never};
 pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;
 pub use self::calls::mutex::{LockFuture, Mutex, MutexGuard};

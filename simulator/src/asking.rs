@@ -1,12 +1,13 @@
 //! Attempts of activities that ask for something themselves: they signal their run, and start another. Later attempts of a call
 //! ask again, and it happens once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgworkflows_core::activity::ActivityContext;
 use pgworkflows_core::history::Event;
 use pgworkflows_core::host::Host;
+use pgworkflows_core::id::MessageId;
 use pgworkflows_core::{Client, Error, RunId, Signal};
 
 use crate::host::SimHost;
@@ -54,25 +55,28 @@ impl Work {
     }
 }
 
-/// Part of invariants 1 and 3: what a completed call asked for has happened, once.
-pub(crate) fn check_asked(seen: &RunView, wrong: &mut Vec<String>) {
-    let run = seen.run;
-    let mut reports: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in &seen.history {
-        if let Event::SignalReceived { signal, key: Some(key), .. } = &event.event
+/// Part of invariants 1 and 3: what a completed call asked for has happened, once. What a run of the chain did not take, the next
+/// one logs again.
+pub(crate) fn check_asked(chain: &[&RunView], wrong: &mut Vec<String>) {
+    let mut reports: BTreeMap<&str, BTreeSet<MessageId>> = BTreeMap::new();
+    for event in chain.iter().flat_map(|seen| &seen.history) {
+        if let Event::SignalReceived { message, signal, key: Some(key), .. } = &event.event
             && signal == REPORTED.name()
         {
-            *reports.entry(key).or_default() += 1;
+            reports.entry(key).or_default().insert(*message);
         }
     }
-    for (key, times) in reports.iter().filter(|(_, times)| **times > 1) {
-        wrong.push(format!("run {run}: the attempts of one call reported {times} times, by {key}"));
+    for (key, messages) in reports.iter().filter(|(_, messages)| messages.len() > 1) {
+        wrong.push(format!("the attempts of one call reported {} times, by {key}", messages.len()));
     }
-    let is_late = seen.info.undelivered.iter().any(|late| late.what.contains(REPORTED.name()));
-    for completed in seen.history.iter().filter_map(|event| completed_call(&event.event)) {
-        let reported = reports.contains_key(format!("{run}:{completed}:1").as_str());
-        if asked(seen, &completed) && !reported && !is_late {
-            wrong.push(format!("run {run}: call {completed} reported, and that is lost"));
+    let late = chain.iter().flat_map(|seen| &seen.info.undelivered);
+    let is_late = late.into_iter().any(|late| late.what.contains(REPORTED.name()));
+    for seen @ RunView { run, history, .. } in chain {
+        for completed in history.iter().filter_map(|event| completed_call(&event.event)) {
+            let reported = reports.contains_key(format!("{run}:{completed}:1").as_str());
+            if asked(seen, &completed) && !reported && !is_late {
+                wrong.push(format!("run {run}: call {completed} reported, and that is lost"));
+            }
         }
     }
 }
@@ -92,12 +96,12 @@ fn asked(seen: &RunView, call: &str) -> bool {
     })
 }
 
-/// A key names one run.
+/// A key names one run, or one chain of runs.
 pub(crate) fn check_keys(seen: &[RunView], wrong: &mut Vec<String>) {
     let mut runs: BTreeMap<(&str, &str), RunId> = BTreeMap::new();
     for view in seen {
         for event in &view.history {
-            if let Event::RunStarted { workflow, key: Some(key), .. } = &event.event
+            if let Event::RunStarted { workflow, key: Some(key), chain: None, .. } = &event.event
                 && let Some(other) = runs.insert((workflow, key), view.run)
             {
                 wrong.push(format!("runs {other} and {} were started with key {key}", view.run));

@@ -61,7 +61,9 @@ impl World {
             check_replay(*run, history, stored, &mut wrong);
             check_views(view, &mut wrong);
             if !self.config.loses_commits {
-                check_asked(view, &mut wrong);
+                if view.link().is_none() {
+                    check_asked(&chain_of(*run, seen), &mut wrong);
+                }
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());
                 let executions: Vec<&Execution> = inner.executions.iter().filter(own).collect();
                 self.check_executions(history, &account.events, &executions, &mut wrong);
@@ -72,12 +74,12 @@ impl World {
         if !self.config.loses_commits {
             check_keys(seen, &mut wrong);
             for promise in &promises.runs {
-                match seen.iter().find(|seen| seen.run == promise.run) {
-                    Some(seen) => {
-                        check_promise(promise, seen, &mut wrong);
-                        check_announced(promise, seen, &inner.accounts.runs[&seen.run].events, &mut wrong);
+                match &*chain_of(promise.run, seen) {
+                    [] => wrong.push(format!("run {} was acknowledged, and is lost", promise.run)),
+                    chain => {
+                        check_promise(promise, chain, &mut wrong);
+                        check_announced(promise, chain, &inner.accounts, &mut wrong);
                     }
-                    None => wrong.push(format!("run {} was acknowledged, and is lost", promise.run)),
                 }
             }
         }
@@ -196,8 +198,21 @@ fn told<'a>(history: &[HistoryEvent], accounts: &'a [EventAccount], id: &str, at
     Told { may_begin, over, retry_at, once, is_task }
 }
 
+/// The first run of a run's chain.
+fn first_of(seen: &RunView) -> RunId {
+    seen.link().map_or(seen.run, |link| link.first)
+}
+
+/// The runs of a chain, in their order.
+fn chain_of(first: RunId, seen: &[RunView]) -> Vec<&RunView> {
+    let mut chain: Vec<&RunView> = seen.iter().filter(|seen| first_of(seen) == first).collect();
+    chain.sort_by_key(|seen| seen.link().map_or(1, |link| link.number));
+    chain
+}
+
 /// Part of invariant 1: a message that an append sent is in the log of its receiver, or arrived too late.
 fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
+    let first_of_run = |run: RunId| seen.iter().find(|seen| seen.run == run).map_or(run, first_of);
     for (id, SentAccount { run, opens, is_readdressed, is_between_relatives, .. }) in &accounts.sent {
         let took = |seen: &RunView| {
             let is_it =
@@ -207,7 +222,8 @@ fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
                 || seen.history.iter().any(|event| is_it(&event.event))
                 || accounts.undelivered.contains(id)
         };
-        if !seen.iter().any(|seen| (*is_readdressed || seen.run == *run) && took(seen)) {
+        let is_receiver = |seen: &RunView| *is_readdressed || first_of(seen) == first_of_run(*run);
+        if !seen.iter().any(|seen| is_receiver(seen) && took(seen)) {
             wrong.push(format!("run {run}: a message was sent to it, and is lost"));
         }
     }
@@ -264,6 +280,10 @@ fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
 /// A view has what was published last, and what the last poll of the code published if the run completed.
 fn check_views(seen: &RunView, wrong: &mut Vec<String>) {
     let RunView { run, history, times, drawn, .. } = seen;
+    if seen.is_continued() {
+        // A client is shown the views of the run that goes on.
+        return;
+    }
     let last = |name: &str| {
         history.iter().rev().find_map(|event| match &event.event {
             Event::ViewPublished { view, value, .. } if view == name => value.decode::<u64>().ok(),

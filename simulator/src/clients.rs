@@ -86,7 +86,8 @@ impl Script {
 
     async fn play_as<W: Planned>(self, mut dice: Dice) {
         let deadly = self.is_deadly();
-        let plan = Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly }.plan();
+        let plan =
+            Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly, compensates: true }.plan();
         self.pause(&mut dice, 10).await;
         if let Some(Started { handle, keyed, signals }) = self.start::<W>(&plan, &mut dice).await {
             let run = handle.run_id();

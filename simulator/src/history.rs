@@ -123,8 +123,11 @@ impl HistoryCheck {
     fn take(&mut self, event: &Event, config: &WorldConfig) {
         self.publishes(event);
         match event {
-            Event::RunStarted { start_at, .. } => {
-                self.resolves();
+            Event::RunStarted { start_at, chain, .. } => {
+                if !self.resolves() && chain.is_some() {
+                    // It waits until it is released.
+                    self.waiting = 1;
+                }
                 self.deadlines.extend(start_at.map(|start_at| (START_DELAY, start_at)));
             }
             Event::ActivityScheduled { id, options, .. } => {

@@ -51,6 +51,8 @@ pub(crate) enum Op {
     Fail,
     /// Does nothing; a broken build panics here.
     Mine,
+    /// Continues as new with another plan. It is the last op of a plan without compensations.
+    Onward(Box<Op>),
 }
 
 /// What an activity or a step does.
@@ -126,10 +128,24 @@ pub(crate) struct Planner<'a> {
     pub(crate) ops_left: u32,
     /// Whether its activities may end the process of their worker.
     pub(crate) deadly: bool,
+    /// Whether it may register compensations.
+    pub(crate) compensates: bool,
 }
 
 impl Planner<'_> {
     pub(crate) fn plan(&mut self) -> Op {
+        // Drawn apart, so that the other plans of a seed stay as they were.
+        let goes_on = self.dice.fork(100).chance(250);
+        self.compensates = !goes_on;
+        let Op::Sequence(mut ops) = self.one_plan() else { unreachable!("a plan is a sequence") };
+        if goes_on {
+            self.compensates = true;
+            ops.push(Op::Onward(Box::new(self.one_plan())));
+        }
+        Op::Sequence(ops)
+    }
+
+    fn one_plan(&mut self) -> Op {
         let count = self.dice.between(1, 4);
         let mut ops: Vec<Op> = (0..count).map(|_| self.op(0)).collect();
         if self.config.broken && self.dice.chance(700) {
@@ -155,7 +171,8 @@ impl Planner<'_> {
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
             51..53 => Op::Draw { times: self.times() },
             53..54 => Op::Mine,
-            54..59 => Op::OnFailure(self.work()),
+            54..59 if self.compensates => Op::OnFailure(self.work()),
+            54..59 => Op::Step(self.work()),
             59..60 => Op::Fail,
             60..68 => Op::Sequence(self.ops(depth)),
             68..75 => Op::All(self.ops(depth)),
@@ -272,6 +289,9 @@ impl Op {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
                 for op in ops {
+                    if let Self::Onward(next) = op {
+                        return next.expected();
+                    }
                     match op.expected() {
                         Expected::Value(value) => sum += value,
                         other => return other,
@@ -287,7 +307,19 @@ impl Op {
                 Expected::Failure => work.expected(),
                 other => other,
             },
+            Self::Onward(next) => next.expected(),
             Self::Fail => Expected::Failure,
+        }
+    }
+
+    /// The plan with which a run continues after this one.
+    pub(crate) fn split_onward(self) -> (Self, Option<Self>) {
+        match self {
+            Self::Sequence(mut ops) => match ops.pop() {
+                Some(Self::Onward(next)) => (Self::Sequence(ops), Some(*next)),
+                last => (Self::Sequence(ops.into_iter().chain(last).collect()), None),
+            },
+            other => (other, None),
         }
     }
 
@@ -301,7 +333,7 @@ impl Op {
             Self::Both(one, other) | Self::Select(one, other) | Self::Locked(one, other) => {
                 one.takes(signal) + other.takes(signal)
             }
-            Self::Shield(op, _) | Self::Spawned(_, op) => op.takes(signal),
+            Self::Shield(op, _) | Self::Spawned(_, op) | Self::Onward(op) => op.takes(signal),
             Self::Work(_)
             | Self::Step(_)
             | Self::Sleep { .. }

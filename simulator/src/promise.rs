@@ -11,20 +11,17 @@ use crate::view::RunView;
 use crate::workflow::Summary;
 
 /// Invariants 1 and 7, and the result.
-pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Vec<String>) {
+/// `chain` has the runs that continue one another, the last of which goes on, or is over.
+pub(crate) fn check_promise(promise: &RunPromise, chain: &[&RunView], wrong: &mut Vec<String>) {
     let run = promise.run;
-    let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
-    for event in &seen.history {
-        if let Event::SignalReceived { signal, payload, .. } = &event.event
-            && let Some(index) = SIGNALS.iter().position(|name| signal == name)
-        {
-            logged[index].extend(payload.decode::<u64>());
-        }
-    }
+    let Some(seen) = chain.last() else { return };
+    check_chain(run, chain, wrong);
+    let logged = signals_of(chain);
     for (index, tokens) in promise.signals.iter().enumerate() {
         check_signals(seen, SIGNALS[index], tokens, &logged[index], wrong);
     }
-    let has = |name: &str| seen.history.iter().any(|event| event.event.name() == name);
+    let has =
+        |name: &str| chain.iter().flat_map(|seen| &seen.history).any(|event| event.event.name() == name);
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
     if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
         wrong.push(format!("run {run}: a cancellation was acknowledged, and is lost"));
@@ -48,7 +45,7 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Ve
         }
     }
     if let Some(summary) = &summary {
-        check_taken(run, summary, &logged, wrong);
+        check_taken(run, summary, &signals_of(&[seen]), wrong);
     }
     let is_told_wrong = match (&promise.result, &summary) {
         (Some(Ok(told)), summary) => summary.as_ref() != Some(told),
@@ -58,6 +55,34 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Ve
     if is_told_wrong {
         wrong
             .push(format!("run {run}: its client was told {:?}, and it ended with {last:?}", promise.result));
+    }
+}
+
+/// The signals that a chain has logged, by their names, each once: a run logs those that its predecessor left to it.
+fn signals_of(chain: &[&RunView]) -> [Vec<u64>; 2] {
+    let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
+    let mut messages = BTreeSet::new();
+    for event in chain.iter().flat_map(|seen| &seen.history) {
+        if let Event::SignalReceived { message, signal, payload, .. } = &event.event
+            && let Some(index) = SIGNALS.iter().position(|name| signal == name)
+            && messages.insert(*message)
+        {
+            logged[index].extend(payload.decode::<u64>());
+        }
+    }
+    logged
+}
+
+/// Each run of a chain but the first continues the one before it, and each but the last was continued.
+fn check_chain(first: RunId, chain: &[&RunView], wrong: &mut Vec<String>) {
+    for pair in chain.windows(2) {
+        let [before, next] = pair else { continue };
+        if !before.is_continued() || next.link().is_none_or(|link| link.predecessor != before.run) {
+            wrong.push(format!("run {} of chain {first} does not continue run {}", next.run, before.run));
+        }
+    }
+    if chain.last().is_some_and(|last| last.is_continued()) {
+        wrong.push(format!("chain {first} ends with a run that was continued"));
     }
 }
 

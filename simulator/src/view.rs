@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgworkflows_core::client::RunInfo;
-use pgworkflows_core::history::{History, HistoryEvent};
+use pgworkflows_core::history::{Event, History, HistoryEvent};
+use pgworkflows_core::store::ChainLink;
 use pgworkflows_core::{Client, Error, RunId};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
@@ -25,6 +26,22 @@ pub(crate) struct RunView {
     /// Its views.
     pub(crate) times: Option<u64>,
     pub(crate) drawn: Option<u64>,
+}
+
+impl RunView {
+    /// Its place in its chain, if it continues another run.
+    pub(crate) fn link(&self) -> Option<ChainLink> {
+        self.history.iter().find_map(|event| match &event.event {
+            Event::RunStarted { chain, .. } => *chain,
+            _ => None,
+        })
+    }
+
+    /// Whether another run of its chain goes on.
+    pub(crate) fn is_continued(&self) -> bool {
+        let last = self.history.last().map(|event| &event.event);
+        matches!(last, Some(Event::RunContinued { .. } | Event::RunRetried { .. }))
+    }
 }
 
 async fn view(client: &Client, store: &MemoryStore, run: RunId, page: usize) -> Result<RunView, Error> {

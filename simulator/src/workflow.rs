@@ -74,7 +74,11 @@ impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OT
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
         let (seen, held) = (Rc::default(), Rc::default());
         let interpreter = Interpreter { ctx, seen, held, broken: BROKEN };
+        let (plan, next) = plan.split_onward();
         let value = Metered(interpreter.clone().interpret(plan)).await?;
+        if let Some(next) = next {
+            interpreter.ctx.continue_as_new::<Self>(next).await;
+        }
         let summary = Summary { value, ..interpreter.seen.take() };
         RETURNED.set(Some(summary.clone()));
         Ok(summary)
@@ -173,7 +177,8 @@ impl Interpreter {
             Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
             // Without the panic hook, because planned panics need no message.
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
-            Op::Mine => Ok(0),
+            // The whole plan ends with it.
+            Op::Mine | Op::Onward(_) => Ok(0),
         }
     }
 

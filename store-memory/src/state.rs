@@ -19,8 +19,8 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue,
-    StoreError, Suspect, Undelivered,
+    Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow,
+    OpenState, Queue, StoreError, Suspect, Undelivered,
 };
 
 use self::inbox::Inbox;
@@ -44,6 +44,8 @@ pub(crate) struct State {
     known_queues: BTreeMap<Name, BTreeMap<String, Timestamp>>,
     /// Boxed, so that a table that grows moves little.
     runs: IdMap<RunId, Box<Run>>,
+    /// The current run of each chain, by the first one.
+    chains: BTreeMap<RunId, RunId>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
@@ -113,6 +115,8 @@ struct Lease {
 struct Run {
     workflow: Name,
     key: Option<String>,
+    /// Its place in its chain, if it continues another run.
+    link: Option<ChainLink>,
     row: Row,
     /// By `seq`, from 1 on.
     frames: Vec<Frame>,
@@ -212,7 +216,18 @@ impl State {
 
     /// A page of the messages that became visible since a cursor.
     pub(crate) fn read_inbox(&self, now: Timestamp, read: &InboxRead) -> Result<InboxPage, StoreError> {
-        self.inbox.read(now, read)
+        let mut page = self.inbox.read(now, read)?;
+        for message in &mut page.messages {
+            message.current = self.current_of(message.run);
+        }
+        Ok(page)
+    }
+
+    /// The current run of a run's chain: the run itself, unless it was continued.
+    fn current_of(&self, run: RunId) -> RunId {
+        let Some(found) = self.runs.get(&run) else { return run };
+        let first = found.link.map_or(run, |link| link.first);
+        if let Row::Open(_) = found.row { run } else { self.chains.get(&first).copied().unwrap_or(run) }
     }
 
     /// Whether a run exists and is not over.

@@ -51,6 +51,7 @@ arguments! {
             p_opened: uuid(opened.run),
             p_opened_shards: shard_number(opened.run.shard()),
             p_opened_names: &*opened.workflow,
+            p_opened_keys: opened.key.as_deref(),
             p_opened_states: open_state_number(opened.row.state),
             p_opened_wake: opened.row.wake_at.map(Time),
             p_opened_waiting: opened.row.waiting_on.as_deref(),
@@ -71,6 +72,12 @@ arguments! {
             p_closed_statuses: closed_status_number(closed.status),
             p_closed_times: Time(closed.closed_at),
             p_closed_outcomes: &closed.outcome[..],
+        }
+        for linked in append.links => {
+            p_linked: uuid(linked.run),
+            p_linked_firsts: uuid(linked.link.first),
+            p_linked_after: uuid(linked.link.predecessor),
+            p_linked_numbers: linked.link.number.cast_signed(),
         }
         for message in append.consumed => {
             p_consumed_shards: shard_number(message.shard),

@@ -15,7 +15,7 @@ use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 
 /// The messages that became visible since the snapshot `$2`, with the snapshot of this statement.
 const NEWS: &str = "
-    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body, m.current_run
     from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5, $6) m on true
@@ -24,7 +24,7 @@ const NEWS: &str = "
 /// One page of a longer read: the messages after number `$2` that were visible in the snapshot `$3` (on the first page,
 /// this statement's own), without those that were read before (`$4`, `$5`).
 const PAGE: &str = "
-    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body, m.current_run
     from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7, $8) m
@@ -126,6 +126,7 @@ fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
     Ok(Some(InboxMessage {
         number: InboxNo::new(get::<i64>(row, 3)?.cast_unsigned()),
         run: run_id(row, 4)?,
+        current: run_id(row, 7)?,
         message: MessageId::from_u128(get::<Uuid>(row, 5)?.as_u128()),
         body: Bytes::copy_from_slice(body),
     }))

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded, OpenRow,
-    QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded,
+    OpenRow, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
+    Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
+use sqlx::types::Uuid;
 
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
@@ -23,11 +25,16 @@ use crate::watch::closed_run;
 /// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 const DESCRIBE: &str = "
     select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
-           null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
-    from @schema@.open_runs_shown o where o.run_id = $1
+           null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome,
+           l.first_run, l.predecessor, l.number, null::uuid as current_run
+    from @schema@.open_runs_shown o left join @schema@.links l on l.run_id = o.run_id
+    where o.run_id = $1
     union all
-    select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome
-    from @schema@.closed_runs c where c.run_id = $1";
+    select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome,
+           l.first_run, l.predecessor, l.number,
+           case when c.status in (4, 5) then @schema@.current_run(c.run_id) end
+    from @schema@.closed_runs c left join @schema@.links l on l.run_id = c.run_id
+    where c.run_id = $1";
 
 const UNDELIVERED: &str = "
     select u.run_id, u.body, u.at
@@ -78,14 +85,16 @@ const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";
 
 const VIEW: &str = "
-    select v.published, v.seq, v.count, v.position, v.at, v.body from @schema@.find_view($1, $2) v";
+    select v.published, v.seq, v.count, v.position, v.at, v.body, v.run_id from @schema@.find_view($1, $2) v";
 
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
 /// Each half returns up to the limit, by its primary key in descending order.
 const LIST: &str = "
-    select * from (
+    select r.*, l.first_run, l.predecessor, l.number,
+           case when r.status in (4, 5) then @schema@.current_run(r.run_id) end as current_run
+    from (
         (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
          from @schema@.open_runs_shown o
@@ -99,6 +108,7 @@ const LIST: &str = "
            and ($6::smallint is null or c.status = $6)
          order by c.run_id desc limit $7)
     ) r
+    left join lateral (select * from @schema@.links l where l.run_id = r.run_id offset 0) l on true
     order by r.run_id desc limit $7";
 
 fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
@@ -116,9 +126,9 @@ fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     }))
 }
 
-fn found_view(run: RunId, row: &PgRow) -> Result<FoundView, StoreError> {
+fn found_view(row: &PgRow) -> Result<FoundView, StoreError> {
     let frame = Frame {
-        run,
+        run: run_id(row, 6)?,
         seq: EventSeq::new(get::<i32>(row, 1)?.cast_unsigned()),
         count: get::<i32>(row, 2)?.cast_unsigned(),
         position: Position::new(get::<i64>(row, 3)?.cast_unsigned()),
@@ -207,7 +217,7 @@ impl StoreQuery for PostgresStore {
 
     async fn view(&self, run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
         let query = self.shared.statements.query(VIEW).bind(uuid(run)).bind(view.to_owned());
-        self.shared.fetch(query).await?.first().map(|row| found_view(run, row)).transpose()
+        self.shared.fetch(query).await?.first().map(found_view).transpose()
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {
@@ -241,8 +251,20 @@ fn description(row: &PgRow) -> Result<RunDescription, StoreError> {
         key: get(row, "key")?,
         open: open_row(row)?,
         closed: closed_run(row)?,
+        link: link(row)?,
+        current: get::<Option<Uuid>>(row, "current_run")?.map(|run| RunId::from_u128(run.as_u128())),
         undelivered: Vec::new(),
     })
+}
+
+/// The place in its chain of a run that continues another.
+fn link(row: &PgRow) -> Result<Option<ChainLink>, StoreError> {
+    let Some(number) = get::<Option<i32>>(row, "number")? else { return Ok(None) };
+    Ok(Some(ChainLink {
+        first: run_id(row, "first_run")?,
+        predecessor: run_id(row, "predecessor")?,
+        number: number.cast_unsigned(),
+    }))
 }
 
 fn open_row(row: &PgRow) -> Result<Option<OpenRow>, StoreError> {

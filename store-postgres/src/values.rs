@@ -93,6 +93,8 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
         ClosedStatus::Failed => 1,
         ClosedStatus::Cancelled => 2,
         ClosedStatus::Terminated => 3,
+        ClosedStatus::Continued => 4,
+        ClosedStatus::Retried => 5,
     }
 }
 
@@ -103,6 +105,8 @@ pub(crate) fn closed_status(number: i16) -> ClosedStatus {
         0 => ClosedStatus::Completed,
         2 => ClosedStatus::Cancelled,
         3 => ClosedStatus::Terminated,
+        4 => ClosedStatus::Continued,
+        5 => ClosedStatus::Retried,
         _ => ClosedStatus::Failed,
     }
 }

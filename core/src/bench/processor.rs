@@ -8,6 +8,7 @@ use crate::data::id::{ClaimId, InboxNo, LeaseId, MessageId, Position, RunId, Sha
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::attempt::Attempt;
 use crate::log::message::{Flag, Message};
@@ -67,6 +68,7 @@ impl StartMessages {
             InboxMessage {
                 number: InboxNo::new(number),
                 run,
+                current: run,
                 message: MessageId::from_u128(run.as_u128()),
                 body: wire::encode_message(&Message::Start {
                     workflow,
@@ -75,6 +77,7 @@ impl StartMessages {
                     start_at: None,
                     repeated: Flag(false),
                     parent: None,
+                    retry: RetryPolicy::none(),
                 }),
             }
         };

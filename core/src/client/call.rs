@@ -326,16 +326,30 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
-    /// Describes a run, with what only its history says: its parent, and what it waits for if its row does not say so.
+    /// Describes the current run of a run's chain.
+    pub(crate) async fn describe_current(&self, mut run: RunId) -> Result<RunInfo, Error> {
+        loop {
+            let found = self.retry(|| self.store.query().describe(run)).await?;
+            let found = found.ok_or_else(|| Error::unknown_run(run.to_string()))?;
+            match found.current {
+                // It may be continued between the two reads.
+                Some(current) => run = current,
+                None => return Ok(RunInfo::new(found)),
+            }
+        }
+    }
+
+    /// Describes the current run of a run's chain, with what only its history says: its parent, and what it waits for if its
+    /// row does not say so.
     pub(crate) async fn describe_with_history(&self, run: RunId) -> Result<RunInfo, Error> {
-        let mut info = self.describe(run).await?;
+        let mut info = self.describe_current(run).await?;
         if info.status == RunStatus::Pending {
             return Ok(info);
         }
         let needs_waits = info.status == RunStatus::Running && info.waits.is_empty();
         // The first frame has the parent.
         let bytes = if needs_waits { limits::WAITS_HISTORY_BYTES_MAX } else { 0 };
-        let load = Load { runs: vec![run], after: None, bytes };
+        let load = Load { runs: vec![info.run_id], after: None, bytes };
         let loaded = self.retry(|| self.store.query().load(&load)).await?;
         if let Some(history) = loaded.histories.first() {
             info.parent = logged_parent(history);

@@ -226,7 +226,7 @@ impl<W: RunType> RunHandle<W> {
     /// # Errors
     /// Those of [`AwaitResult`] except [`Error::is_timeout`], and [`Error::is_unavailable`] if the store did not answer.
     pub async fn try_result(&self) -> Result<Option<W::Output>, Error> {
-        let info = self.shared.describe(self.run).await?;
+        let info = self.shared.describe_current(self.run).await?;
         self.check_workflow(&info.workflow)?;
         info.closed().map(|closed| self.read_result(closed)).transpose()
     }
@@ -246,7 +246,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn status(&self) -> Result<RunStatus, Error> {
-        Ok(self.shared.describe(self.run).await?.status)
+        Ok(self.shared.describe_current(self.run).await?.status)
     }
 
     /// Returns the run's events in order; there are none until a worker has begun the run.

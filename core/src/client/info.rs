@@ -6,6 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::client::closed::terminal_event;
+use crate::data::chain::ChainLink;
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
 use crate::data::wait::Wait;
@@ -37,10 +38,14 @@ pub enum RunStatus {
     Cancelled,
     /// The run was terminated, without its workflow's code being asked.
     Terminated,
+    /// The workflow continued as new: another run of the chain goes on.
+    Continued,
+    /// The workflow returned an error, and another run of the chain is the next attempt.
+    Retried,
 }
 
 impl RunStatus {
-    /// Whether the run is over: completed, failed, cancelled or terminated.
+    /// Whether the run is over: completed, failed, cancelled or terminated, or continued by another one.
     ///
     /// ```
     /// use pgworkflows::client::RunStatus;
@@ -51,7 +56,12 @@ impl RunStatus {
     pub fn is_over(self) -> bool {
         match self {
             Self::Pending | Self::Running | Self::Waiting | Self::Stalled => false,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated => true,
+            Self::Completed
+            | Self::Failed
+            | Self::Cancelled
+            | Self::Terminated
+            | Self::Continued
+            | Self::Retried => true,
         }
     }
 }
@@ -111,6 +121,8 @@ pub struct RunInfo {
     /// Messages that were accepted but reached the run after its end, and signals that it sent to nobody: the 100 oldest, oldest
     /// first.
     pub undelivered: Vec<UndeliveredMessage>,
+    /// The run's place in its chain, if it continues another run.
+    pub chain: Option<ChainLink>,
     closed: Option<ClosedRun>,
 }
 
@@ -134,6 +146,7 @@ impl RunInfo {
             waits: row.waits.as_deref().map(Wait::parse).unwrap_or_default(),
             wake_at: row.wake_at.map(DateTime::from),
             undelivered: found.undelivered.into_iter().map(UndeliveredMessage::new).collect(),
+            chain: found.link,
             closed: found.closed,
         }
     }
@@ -156,7 +169,7 @@ impl RunInfo {
 impl Serialize for RunInfo {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { run_id, workflow, key, parent, status, created_at, closed_at, .. } = self;
-        let mut info = serializer.serialize_struct("RunInfo", 12)?;
+        let mut info = serializer.serialize_struct("RunInfo", 13)?;
         info.serialize_field("run_id", run_id)?;
         info.serialize_field("workflow", workflow)?;
         info.serialize_field("key", key)?;
@@ -167,6 +180,7 @@ impl Serialize for RunInfo {
         info.serialize_field("waiting_on", &self.waiting_on)?;
         info.serialize_field("waits", &self.waits)?;
         info.serialize_field("wake_at", &self.wake_at)?;
+        info.serialize_field("chain", &self.chain)?;
         info.serialize_field("undelivered", &self.undelivered)?;
         // One that this build cannot read does not hide the rest.
         info.serialize_field("outcome", &self.outcome().unwrap_or_default())?;
@@ -189,6 +203,8 @@ fn closed_status(status: ClosedStatus) -> RunStatus {
         ClosedStatus::Failed => RunStatus::Failed,
         ClosedStatus::Cancelled => RunStatus::Cancelled,
         ClosedStatus::Terminated => RunStatus::Terminated,
+        ClosedStatus::Continued => RunStatus::Continued,
+        ClosedStatus::Retried => RunStatus::Retried,
     }
 }
 

@@ -103,6 +103,8 @@ impl ListRuns {
             RunStatus::Failed => (None, Some(ClosedStatus::Failed)),
             RunStatus::Cancelled => (None, Some(ClosedStatus::Cancelled)),
             RunStatus::Terminated => (None, Some(ClosedStatus::Terminated)),
+            RunStatus::Continued => (None, Some(ClosedStatus::Continued)),
+            RunStatus::Retried => (None, Some(ClosedStatus::Retried)),
         };
         let open = Some(!status.is_over());
         self.with(|list| list.only(RunFilter { workflow: None, open, state, status: ended }))

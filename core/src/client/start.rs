@@ -23,6 +23,7 @@ use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::Message;
@@ -74,6 +75,8 @@ struct Start<W: RunType> {
     begin: Beginning,
     /// The signal that follows the start.
     signal: Option<Box<Following>>,
+    /// The retries of the whole run. Boxed, because most starts have none.
+    retry: Option<Box<RetryPolicy>>,
     of: PhantomData<fn() -> W>,
 }
 
@@ -106,8 +109,8 @@ impl<W: RunType> StartRun<W> {
     fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
         let call = shared.call.as_ref();
         let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
-        let (begin, signal) = (Beginning::AtOnce, None);
-        Self(Lazy::Built(Start { shared, workflow, input, key, begin, signal, of: PhantomData }))
+        let (begin, signal, retry) = (Beginning::AtOnce, None, None);
+        Self(Lazy::Built(Start { shared, workflow, input, key, begin, signal, retry, of: PhantomData }))
     }
 
     /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
@@ -257,6 +260,50 @@ impl<W: RunType> StartRun<W> {
         self.0.built().begin = Beginning::At(time);
         self
     }
+
+    /// Has the whole run tried again if its workflow returns an error. By default it is not. Once the compensations of the
+    /// failed run are done, a new run of the same key and input goes on in the same chain, after the delay of the policy: see
+    /// [`Context::continue_as_new`](crate::Context::continue_as_new). Handles wait for the last attempt, whose failure is that of
+    /// the chain. Signals that the failed run has not taken go along; those that it has taken do not.
+    ///
+    /// A run that is cancelled or terminated is not tried again, nor is a failure that is not retryable or whose type the
+    /// policy names. A run that continues as new begins to count anew.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "import")]
+    /// async fn import(ctx: Context, source: String) -> WorkflowResult<u32> {
+    ///     let attempt = ctx.attempt();
+    ///     ctx.step("read", move || async move {
+    ///         if attempt < 3 { Err(std::io::Error::other("locked"))? } else { Ok(7) }
+    ///     })
+    ///     .await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<import>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let policy = RetryPolicy::exponential().initial(Duration::from_millis(10)).max_attempts(5);
+    /// let run = client.start::<import>("prices.csv".to_owned()).retry(policy).await?;
+    /// assert_eq!(run.result().await?, 7);
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`], when the start is awaited, if the policy is out of its range.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.0.built().retry = Some(Box::new(policy));
+        self
+    }
 }
 
 impl<W: RunType> Start<W> {
@@ -268,8 +315,16 @@ impl<W: RunType> Start<W> {
         }
         self.begin.check(&self.workflow)?;
         let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
+        let retry = self.retry.map_or(RetryPolicy::none(), |policy| *policy);
+        retry.check().map_err(|problem| {
+            Error::invalid(format!(
+                "the retry policy of the start of workflow `{}`: {problem}",
+                self.workflow
+            ))
+        })?;
         let input = self.input?;
-        Ok(CheckedStart { workflow: self.workflow, input, key: self.key, begin: self.begin, signal })
+        let (workflow, key, begin) = (self.workflow, self.key, self.begin);
+        Ok(CheckedStart { workflow, input, key, begin, signal, retry })
     }
 }
 

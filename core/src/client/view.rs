@@ -39,7 +39,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unavailable`]: the store did not answer.
     /// * Any other error: the event is damaged, or was written by a newer build. The error names the event.
     pub async fn view<T: DeserializeOwned>(&self, view: View<T>) -> Result<Option<T>, Error> {
-        Ok(read_view(self.shared(), self.run_id(), view).await?.map(|(_, value)| value))
+        Ok(read_view(self.shared(), self.run_id(), view).await?.map(|(.., value)| value))
     }
 
     /// Follows a view: the stream returns its newest value if there is one, then each value that is newer, and ends after the
@@ -89,25 +89,25 @@ impl<W: RunType> RunHandle<W> {
     }
 }
 
-/// Reads the newest value of a view, and the number of the event with it.
+/// Reads the newest value of a view of the current run of a chain, with that run and the number of the event.
 async fn read_view<T: DeserializeOwned>(
     shared: &ClientShared,
     run: RunId,
     view: View<T>,
-) -> Result<Option<(EventSeq, T)>, Error> {
+) -> Result<Option<(RunId, EventSeq, T)>, Error> {
     Name::check("name of a view", view.name()).map_err(Error::invalid)?;
     let Some(found) = shared.retry(|| shared.store.query().view(run, view.name())).await? else {
         // A run that has published nothing has no view; a run that does not exist is an error.
         shared.describe(run).await?;
         return Ok(None);
     };
-    let seq = found.seq;
+    let (current, seq) = (found.frame.run, found.seq);
     let value = value_of(found, view.name())
         .map_err(|problem| StoreError::corrupt(format!("view `{}` of run {run}: {problem}", view.name())))?;
     let value = value.decode().map_err(|error| {
         Error::payload(format!("view `{}` of run {run}, event {seq},", view.name()), error)
     })?;
-    Ok(Some((seq, value)))
+    Ok(Some((current, seq, value)))
 }
 
 /// The value in the event that the store found.
@@ -176,9 +176,10 @@ impl<T> fmt::Debug for ViewChanges<T> {
 /// What a watcher has seen of a run.
 struct Seen {
     shared: Arc<ClientShared>,
+    /// The run that was the current one of its chain when that was last asked for.
     run: RunId,
-    /// The event with the value that was returned last.
-    value: Option<EventSeq>,
+    /// The event with the value that was returned last, and its run.
+    value: Option<(RunId, EventSeq)>,
     /// The last event that is known to have published a view, of whatever name.
     published: Option<EventSeq>,
     /// The wait for the run's end. It lasts from change to change, so that the store is not asked for the end at each change.
@@ -191,11 +192,13 @@ impl Seen {
     /// Waits for a value that was not returned yet.
     async fn next<T: DeserializeOwned>(mut self, view: View<T>) -> Result<Option<(T, Self)>, Error> {
         loop {
-            if let Some((seq, value)) = read_view(&self.shared, self.run, view).await?
-                && self.value != Some(seq)
+            if let Some((run, seq, value)) = read_view(&self.shared, self.run, view).await?
+                && self.value != Some((run, seq))
             {
-                self.value = Some(seq);
-                self.published = self.published.max(Some(seq));
+                self.value = Some((run, seq));
+                if run == self.run {
+                    self.published = self.published.max(Some(seq));
+                }
                 return Ok(Some((value, self)));
             }
             if self.is_over {
@@ -214,6 +217,10 @@ impl Seen {
             notice = &mut self.closed => notice?,
         };
         match notice {
+            Notice::Published { seq: Notice::CONTINUED, .. } => {
+                self.run = self.shared.describe_current(self.run).await?.run_id;
+                self.published = None;
+            }
             Notice::Published { seq, .. } => self.published = Some(seq),
             // What it published last was committed with its end, or before, and is still to be read.
             Notice::Closed(_) => self.is_over = true,

@@ -15,6 +15,13 @@ pub(crate) const HISTORY_EVENTS_WARN: u32 = 10_000;
 /// How many events a run may have before it stalls: 50,000.
 pub(crate) const HISTORY_EVENTS_MAX: u32 = 50_000;
 
+/// For how long a message that a run has logged is recognised when it is sent again to a run that continues it: a day.
+pub(crate) const KNOWN_MESSAGES_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How many of these messages a run that continues another knows: the last 1,000, so that a chain of runs costs the same
+/// however long it is.
+pub(crate) const KNOWN_MESSAGES_MAX: usize = 1_000;
+
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::table::events;
+use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
@@ -257,9 +258,16 @@ mod tests {
 
     #[test]
     fn every_closed_status_has_its_event() {
-        use ClosedStatus::{Cancelled, Completed, Failed, Terminated};
-        let kinds = [Completed, Failed, Cancelled, Terminated].map(EventKind::of_end);
-        let expected = ["run.completed", "run.failed", "run.cancelled", "run.terminated"];
+        use ClosedStatus::{Cancelled, Completed, Continued, Failed, Retried, Terminated};
+        let kinds = [Completed, Failed, Cancelled, Terminated, Continued, Retried].map(EventKind::of_end);
+        let expected = [
+            "run.completed",
+            "run.failed",
+            "run.cancelled",
+            "run.terminated",
+            "run.continued",
+            "run.retried",
+        ];
         assert_eq!(kinds.map(|kind| kind.to_string()), expected);
     }
 

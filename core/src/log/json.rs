@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::table::events;
+use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
@@ -19,6 +20,7 @@ use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 
@@ -90,6 +92,9 @@ as_json! {
     Failure => |failure| json!(failure);
     Outcome => |outcome| json!(outcome);
     Uncompensated => |left| json!(left);
+    ChainLink => |link| json!(link);
+    KnownMessages => |known| known.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    Box<RunRetry> => |retry| json!({ "attempt": retry.attempt, "policy": policy(&retry.policy) });
 }
 
 /// A time as SQL writes it, up to a microsecond; outside of the years 1 to 9999, a number of microseconds since 1970.
@@ -119,13 +124,7 @@ impl AsJson for ActivityOptions {
         let mut set = |name: &str, value: Option<Value>| {
             options.extend(value.map(|value| (name.to_owned(), value)));
         };
-        let mut policy = Map::new();
-        policy.insert("initial".to_owned(), retry.initial.as_secs_f64().into());
-        policy.insert("delay_max".to_owned(), retry.delay_max.as_secs_f64().into());
-        policy.extend(retry.max_attempts.map(|attempts| ("max_attempts".to_owned(), attempts.into())));
-        let final_ones = retry.non_retryable.as_json();
-        policy.extend(final_ones.map(|names| ("non_retryable".to_owned(), names)));
-        set("retry", Some(Value::Object(policy)));
+        set("retry", Some(policy(retry)));
         set("start_to_close", start_to_close.as_json());
         set("schedule_to_close", schedule_to_close.as_json());
         set("at_most_once", at_most_once.then_some(Value::Bool(true)));
@@ -133,6 +132,16 @@ impl AsJson for ActivityOptions {
         set("transactional", transactional.then_some(Value::Bool(true)));
         Some(Value::Object(options))
     }
+}
+
+fn policy(retry: &RetryPolicy) -> Value {
+    let mut policy = Map::new();
+    policy.insert("initial".to_owned(), retry.initial.as_secs_f64().into());
+    policy.insert("delay_max".to_owned(), retry.delay_max.as_secs_f64().into());
+    policy.extend(retry.max_attempts.map(|attempts| ("max_attempts".to_owned(), attempts.into())));
+    let final_ones = retry.non_retryable.as_json();
+    policy.extend(final_ones.map(|names| ("non_retryable".to_owned(), names)));
+    Value::Object(policy)
 }
 
 impl<T: AsJson> AsJson for Option<T> {

@@ -7,6 +7,7 @@ use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 
 /// A `bool` that is usually `false`, and is then stored in no bytes.
@@ -40,3 +41,20 @@ macro_rules! make_message {
 }
 
 messages!(make_message);
+
+impl Message {
+    /// Whether it is for the runs that continue its run, too. The others are about one run's own calls.
+    pub(crate) fn follows_chain(&self) -> bool {
+        match self {
+            Self::Signal { .. }
+            | Self::RunSignal { .. }
+            | Self::Cancel { .. }
+            | Self::Terminate { .. }
+            | Self::Resume {}
+            | Self::Retry {} => true,
+            Self::Start { .. } | Self::TaskEnded { .. } | Self::TaskLost { .. } | Self::ChildEnded { .. } => {
+                false
+            }
+        }
+    }
+}

@@ -75,6 +75,7 @@ mod tests {
             start_at: None,
             repeated: Flag(false),
             parent: None,
+            retry: crate::data::retry::RetryPolicy::none(),
         };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) = (

@@ -28,6 +28,11 @@ macro_rules! events {
             parent: Option<RunId>,
             /// The parent's durable call that started it.
             parent_call: Option<CommandId>,
+            /// The run's place in its chain, if it continues another run. Its code takes this event and those that its
+            /// predecessor left to it after they are in the log, released by an [`Event::RunResumed`].
+            chain: Option<ChainLink>,
+            /// The retries of the whole run, if its start asked for them.
+            run_retry: Option<Box<RunRetry>>,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -304,6 +309,28 @@ macro_rules! events {
             /// The activities of the compensations that were skipped.
             skipped: Vec<String>,
         }
+        /// The workflow continued as new: its successor began in the same append, with the input that the workflow gave it.
+        /// Terminal.
+        "run.continued" 1 => RunContinued = 45: Decision, Terminal(Continued) {
+            /// The run that goes on.
+            successor: RunId,
+        }
+        /// The workflow returned an error, and its run is tried again: the next attempt began in the same append. Terminal.
+        "run.retried" 1 => RunRetried = 46: Decision, Terminal(Retried) {
+            /// The run of the next attempt.
+            successor: RunId,
+            /// The error.
+            failure: Failure,
+            /// When the next attempt begins.
+            retry_at: Timestamp,
+            /// Compensations that failed as well, in the order of their execution.
+            uncompensated: Vec<Uncompensated>,
+        }
+        /// The predecessors of the run in its chain have logged these messages.
+        "messages.known" 1 => MessagesKnown = 47: Note, Nothing {
+            /// The messages.
+            messages: KnownMessages,
+        }
         }
     };
 }
@@ -326,6 +353,8 @@ macro_rules! messages {
             repeated: Flag,
             /// The run that started it, if a run did, and its durable call.
             parent: Option<Parent>,
+            /// When the whole run is retried if it fails.
+            retry: RetryPolicy,
         }
         /// Delivers a signal to the run.
         "signal" 1 => Signal = 2 {

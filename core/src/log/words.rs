@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::table::events;
+use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
@@ -134,6 +135,13 @@ as_texts! {
         (Recipient::Run(_), Some(_)) => "a run".to_owned(),
         (Recipient::Run(_) | Recipient::Key { .. }, _) => to.to_string(),
     }];
+    ChainLink => |link, words| vec![match words.began {
+        // The ids differ between equal runs.
+        Some(_) => format!("number {}", link.number),
+        None => format!("number {} from {}, after {}", link.number, link.first, link.predecessor),
+    }];
+    Box<RunRetry> => |retry, _words| vec![retry.attempt.to_string()];
+    KnownMessages => |known, _words| vec![known.0.len().to_string()];
     // Too long for a line.
     // The usual policy is not shown.
     ChildPolicy => |policy, _words| {

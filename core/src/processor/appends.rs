@@ -131,6 +131,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
     by_run.sort_by_key(|group| group.run);
     for groups in by_run.chunk_by(|one, other| one.run == other.run) {
         add_frames(groups, shards, &mut append);
+        add_successor(groups, shards, &mut append);
         add_row(groups, &mut append);
         add_views(groups, &mut append);
         match groups.iter().rev().find_map(|group| group.suspect) {
@@ -147,6 +148,16 @@ fn add_frames(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) 
     if groups.iter().any(|group| !group.events.is_empty()) {
         let (run, events) = (groups[0].run, groups.iter().map(|group| &group.events));
         write_frames(run, events, shards.next_position(run), &mut append.frames);
+    }
+}
+
+/// Adds the beginning of the run that continues this one to an append, right after the end of this one.
+fn add_successor(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) {
+    if let Some(begun) = groups.iter().find_map(|group| group.successor.as_deref()) {
+        let run = begun.run();
+        write_frames(run, [&begun.events].into_iter(), shards.next_position(run), &mut append.frames);
+        append.opened.push(begun.opened());
+        append.links.push(begun.link());
     }
 }
 
@@ -170,7 +181,7 @@ fn add_row(groups: &[&Group], append: &mut Append) {
         (None, _) => {}
         (Some(RowChange::Closed(closed)), _) => append.closed.push(closed.clone()),
         (Some(RowChange::Open { row, .. }), Some(workflow)) => {
-            append.opened.push(OpenedRun { run, workflow: workflow.clone(), row: row.clone() });
+            append.opened.push(OpenedRun { run, workflow: workflow.clone(), key: None, row: row.clone() });
         }
         (Some(RowChange::Open { row, .. }), None) => {
             append.updated.push(UpdatedRun { run, row: row.clone() });

@@ -9,6 +9,7 @@ use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
@@ -98,6 +99,7 @@ fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str
         start_at: None,
         repeated: Flag(false),
         parent: Some(parent),
+        retry: RetryPolicy::none(),
     })
 }
 

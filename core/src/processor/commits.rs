@@ -50,8 +50,12 @@ impl Processor {
             {
                 self.loads.admit(run);
             }
-            if group.counted && self.runs.get_mut(group.run).is_some_and(Live::committed) {
-                self.recorder().evict_if_idle(group.run);
+            let (run, counted) = (group.run, group.counted);
+            if let Some(begun) = group.successor {
+                self.begin_successor(*begun);
+            }
+            if counted && self.runs.get_mut(run).is_some_and(Live::committed) {
+                self.recorder().evict_if_idle(run);
             }
         }
     }
@@ -74,8 +78,10 @@ impl Processor {
         }
         dropped.into_iter().for_each(|message| self.runs.pass_over(id, message));
         let mut waiting = VecDeque::new();
+        let successor = self.runs.undo_continuation(id);
         if let Some((mut live, arrivals)) = self.runs.forget(id) {
             waiting = arrivals;
+            waiting.extend(successor.into_iter().flat_map(|successor| self.loads.unhold(successor)));
             self.outbox.cause(live.executing().drop_all().map(|call| Effect::Abort { run: id, id: call }));
         }
         // If it is refused again, not even its stall can be written.

@@ -5,6 +5,7 @@ use crate::data::name::Name;
 use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
+use crate::processor::succession::BegunSuccessor;
 use crate::store::append::{ClosedRun, OpenRow, PublishedView, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
@@ -23,6 +24,8 @@ pub(super) struct Group {
     /// Views of which its events publish values.
     pub(super) views: Vec<PublishedView>,
     pub(super) row: Option<RowChange>,
+    /// The run that continues this one: it begins with this group.
+    pub(super) successor: Option<Box<BegunSuccessor>>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
     /// Whether the run was in memory when the group was queued, and counts it.
@@ -60,6 +63,7 @@ impl Group {
             tasks: Vec::new(),
             views: Vec::new(),
             row: None,
+            successor: None,
             suspect: None,
             effects: Vec::new(),
             counted: false,
@@ -81,7 +85,13 @@ impl Group {
     pub(super) fn bytes(&self) -> usize {
         let sent = self.sent.iter().map(|message| message.body.len());
         let tasks = self.tasks.iter().map(|task| task.body.len() + task.lost.len());
-        self.events.bytes() + sent.chain(tasks).sum::<usize>()
+        let successor = self.successor.as_ref().map_or(0, |successor| successor.events.bytes());
+        self.events.bytes() + successor + sent.chain(tasks).sum::<usize>()
+    }
+
+    /// How many events it has.
+    pub(super) fn event_count(&self) -> usize {
+        self.events.len() + self.successor.as_ref().map_or(0, |successor| successor.events.len())
     }
 
     pub(super) fn writes_nothing(&self) -> bool {

@@ -143,6 +143,11 @@ impl Inbox {
         Some(InboxRead { shards, cursor, limit, bytes, starts })
     }
 
+    /// Whether a read is in progress, or its page is not used up.
+    pub(super) fn is_reading(&self) -> bool {
+        !matches!(self.read, Read::None)
+    }
+
     fn asked(&mut self) -> Option<usize> {
         let Read::Asked(number) = std::mem::replace(&mut self.read, Read::Answered) else { return None };
         self.readers.iter().position(|reader| reader.number == number)
@@ -280,7 +285,7 @@ mod tests {
 
     fn message(of: u16, number: u64) -> InboxMessage {
         let (run, id) = (RunId::new(BORN, shard(of), number), MessageId::from_u128(u128::from(number)));
-        InboxMessage { number: InboxNo::new(number), run, message: id, body: Bytes::new() }
+        InboxMessage { number: InboxNo::new(number), run, current: run, message: id, body: Bytes::new() }
     }
 
     fn page<const COUNT: usize>(

@@ -1,6 +1,7 @@
 //! Delivers messages and starts from the inbox, and starts from clients of this process, to their runs: each exactly once,
 //! in the order in which they were read. It must not know what a run makes of them.
 
+use crate::data::chain::RunRetry;
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -40,15 +41,16 @@ impl Intake<'_> {
         starts: Starts,
         now: Timestamp,
     ) -> Option<Vec<MessageRef>> {
-        let id = inbox.run;
-        let reference = MessageRef { shard: id.shard(), number: inbox.number, message: inbox.message };
+        let sent_to = inbox.run;
+        let reference = MessageRef { shard: sent_to.shard(), number: inbox.number, message: inbox.message };
         let message = match wire::decode_message(&inbox.body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(run = %id, "message {} stays in the inbox: {error}", inbox.number);
+                tracing::error!(run = %sent_to, "message {} stays in the inbox: {error}", inbox.number);
                 return None;
             }
         };
+        let id = if message.follows_chain() { self.recorder.runs.current(inbox.current) } else { sent_to };
         match message {
             Message::Resume {} => return self.recorder.resume(id, reference),
             // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
@@ -68,7 +70,7 @@ impl Intake<'_> {
                 }
             }
         }
-        let received = Received { reference, message, _held: held };
+        let received = Received { reference, message, sent_to, _held: held };
         if let Some(queue) = self.recorder.loads.queue(id) {
             queue.push(received);
         } else if self.recorder.runs.is_receiving(id) {
@@ -129,7 +131,9 @@ impl Intake<'_> {
 
     /// Begins a run from its start in the inbox.
     fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, .. } = received.message else { return };
+        let Message::Start { workflow, input, key, start_at, parent, retry, .. } = received.message else {
+            return;
+        };
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else {
             self.unknown_workflows.leave_pending(id, received.reference);
@@ -137,8 +141,18 @@ impl Intake<'_> {
             return self.show_unknown_workflow(id, &workflow, row);
         };
         let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
-        let lease = setup.lease;
-        let started = Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call };
+        let (lease, chain, run_retry) = (setup.lease, None, RunRetry::first(retry));
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key,
+            start_at,
+            lease,
+            parent,
+            parent_call,
+            chain,
+            run_retry,
+        };
         let judged = self.recorder.suspects.is_judged(id);
         let held = judged.then(|| self.admission().set_aside(id));
         let (run, progress) = match held.or_else(|| self.recorder.runs.why_left_alone(id).cloned()) {
@@ -151,7 +165,7 @@ impl Intake<'_> {
     /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client
     /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
-        let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
+        let LocalStart { run: id, workflow, input, start_at, retry, accepted, closed } = start;
         let begun = self.recorder.runs.contains(id) || self.recorder.loads.expects(id);
         // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
@@ -159,8 +173,18 @@ impl Intake<'_> {
         }
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else { return };
-        let (lease, parent, parent_call) = (setup.lease, None, None);
-        let started = Event::RunStarted { workflow, input, key: None, start_at, lease, parent, parent_call };
+        let (lease, run_retry) = (setup.lease, RunRetry::first(retry));
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key: None,
+            start_at,
+            lease,
+            parent: None,
+            parent_call: None,
+            chain: None,
+            run_retry,
+        };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
         if let Some(live) = self.recorder.runs.get_mut(id) {
@@ -183,11 +207,24 @@ impl Intake<'_> {
 
     /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
     fn end_pending(&mut self, id: RunId, [start, end]: [Received; 2], late: Vec<MessageRef>, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, .. } = start.message else { return };
+        let Message::Start { workflow, input, key, start_at, parent, retry, .. } = start.message else {
+            return;
+        };
         let Message::Terminate { reason, .. } = end.message else { return };
         let lease = self.recorder.setup.lease;
         let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
-        let started = Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call };
+        let (chain, run_retry) = (None, RunRetry::first(retry));
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key,
+            start_at,
+            lease,
+            parent,
+            parent_call,
+            chain,
+            run_retry,
+        };
         let (mut run, mut progress) = Run::start_unknown(id, now, started);
         progress.append(run.terminate(now, end.reference.message, reason));
         let consumed = [start.reference, end.reference];

@@ -24,6 +24,7 @@ use crate::processor::received::Received;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
+use crate::processor::succession::BegunSuccessor;
 use crate::processor::tasks::new_task;
 use crate::run::state::{Deadline, DeadlineKind, RunState};
 use crate::run::{Progress, Run, words};
@@ -72,6 +73,11 @@ impl Live {
     /// Makes a run for a client of this process, which is told how the run ended.
     pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<Notice>) -> Self {
         Self { on_closed: Some(on_closed), ..Self::new(run, Row::Absent) }
+    }
+
+    /// Makes a run that continues another. A client of this process may be told how it ends.
+    pub(super) fn continuing(run: Run, on_closed: Option<oneshot::Sender<Notice>>) -> Self {
+        Self { on_closed, ..Self::new(run, Row::submitted()) }
     }
 
     pub(super) fn id(&self) -> RunId {
@@ -240,6 +246,10 @@ impl Live {
     pub(super) fn write(&mut self, group: &mut Group, progress: Progress, losses_max: u32) -> Vec<CommandId> {
         let run = self.run.state.id;
         let (mut dispatch, mut over) = (Vec::new(), false);
+        // A client that waits for the end is told that of the chain.
+        group.successor = progress
+            .successor
+            .map(|successor| Box::new(BegunSuccessor::new(*successor, self.on_closed.take())));
         group.events = EncodedEvents::with_capacity(progress.events.len());
         for PastEvent { seq, at, event } in &progress.events {
             report(&self.run.state, event);

@@ -90,6 +90,12 @@ impl Loads {
         self.held.insert(run);
     }
 
+    /// A run that was held back enters memory in another way: takes the messages that wait for it.
+    pub(super) fn unhold(&mut self, run: RunId) -> Vec<Received> {
+        self.held.remove(&run);
+        self.take_waiting(run)
+    }
+
     /// Whether a run is held back.
     pub(super) fn is_held(&self, run: RunId) -> bool {
         self.held.contains(&run)

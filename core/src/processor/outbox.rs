@@ -70,10 +70,10 @@ impl Outbox {
                 passed_over.push(group);
                 continue;
             }
-            events += group.events.len();
+            events += group.event_count();
             bytes += group.bytes();
             let full = events > limits::APPEND_EVENTS_MAX || bytes > limits::APPEND_BYTES_MAX;
-            if full && events > group.events.len() {
+            if full && events > group.event_count() {
                 self.groups.push_front(group);
                 break;
             }

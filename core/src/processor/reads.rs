@@ -47,7 +47,11 @@ impl Processor {
             return None;
         }
         let passes_over = self.loads.has_starts() || self.starts() == Starts::HeldBack;
-        self.inbox.ask(!passes_over, self.setup.config.page_bytes_max)
+        let read = self.inbox.ask(!passes_over, self.setup.config.page_bytes_max);
+        if read.is_some() {
+            self.runs.forget_continued();
+        }
+        read
     }
 
     fn ask_due(&mut self) -> Option<Due> {

@@ -1,5 +1,6 @@
 //! A message that was read, and its reference in the inbox. It must not know what becomes of it.
 
+use crate::data::id::RunId;
 use crate::log::message::{Flag, Message};
 use crate::processor::memory::Held;
 use crate::store::inbox::MessageRef;
@@ -8,6 +9,8 @@ use crate::store::inbox::MessageRef;
 pub(super) struct Received {
     pub(super) reference: MessageRef,
     pub(super) message: Message,
+    /// The run that it was sent to. Another run of the same chain may receive it.
+    pub(super) sent_to: RunId,
     /// Counts its bytes.
     pub(super) _held: Held,
 }

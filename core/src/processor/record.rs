@@ -64,9 +64,13 @@ impl Recorder<'_> {
         if over {
             group.suspect = self.suspects.clear(id, true);
         }
+        let successor = group.successor.as_ref().map(|successor| successor.run());
         live.queue(group, self.outbox);
         let long = live.state().event_count() >= self.setup.config.history_events_warn;
         entry.update_order();
+        if let Some(successor) = successor {
+            self.hand_on(id, successor);
+        }
         if over {
             self.runs.end(id).into_iter().for_each(|late| self.give_up(id, late));
         }
@@ -104,11 +108,12 @@ impl Recorder<'_> {
         if received.is_termination() && live.state().children.are_unbound() {
             return self.hold_termination(id, received);
         }
-        let Received { reference, message, .. } = received;
+        let Received { reference, message, sent_to, .. } = received;
         let message_id = reference.message;
         let state = live.state();
         let known = state.messages.contains_key(&message_id);
-        let cancelling = state.cancel.is_some() || state.ending.is_some();
+        // A run that is tried again after its end can still be cancelled.
+        let cancelling = state.cancel.is_some() || state.ending.is_some() && state.retry.is_none();
         let progress = match message {
             // A message in the log has been delivered, and a second cancellation request changes nothing.
             _ if known => Progress::default(),
@@ -122,7 +127,7 @@ impl Recorder<'_> {
                 let message = message_id;
                 live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender: None })
             }
-            Message::RunSignal { to, signal, sender, .. } if is_returned(state, sender, &to) => {
+            Message::RunSignal { to, signal, sender, .. } if is_returned(state, sent_to, sender, &to) => {
                 tracing::warn!(run = %id, %signal, "a signal cannot be delivered, because there is no {to}");
                 return self.give_up(id, reference);
             }

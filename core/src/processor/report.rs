@@ -33,11 +33,24 @@ pub(super) fn report(state: &RunState, event: &Event) {
             );
         }
         Event::RunStalled { reason } => tracing::error!(%run, %workflow, key, "a run stalled: {reason}"),
+        // A run that continues another begins in this way.
+        Event::RunResumed { released } if state.chain.is_some() => {
+            tracing::debug!(%run, %workflow, key, released, "a run takes what waited for it");
+        }
         Event::RunResumed { released } => {
             tracing::info!(%run, %workflow, key, released, "a stalled run resumes");
         }
         Event::RunStarted { .. } => tracing::debug!(%run, %workflow, key, "a run started"),
-        Event::RunCompleted { .. } | Event::RunCancelled { .. } | Event::RunTerminated { .. } => {
+        Event::RunRetried { failure, retry_at, successor, .. } => {
+            tracing::warn!(
+                %run, %workflow, key, %successor, again_at = %retry_at, failure_type = %failure.type_name,
+                "a run failed and is tried again: {failure}"
+            );
+        }
+        Event::RunCompleted { .. }
+        | Event::RunCancelled { .. }
+        | Event::RunTerminated { .. }
+        | Event::RunContinued { .. } => {
             tracing::debug!(%run, %workflow, key, how = %event.name(), "a run is over");
         }
         // Most operators do not need the other events.

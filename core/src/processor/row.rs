@@ -17,7 +17,8 @@ pub(super) enum Row {
 }
 
 impl Row {
-    /// The row that a start in the inbox comes with. Once the run has an event, it counts as that of a busy run.
+    /// The row that a start in the inbox comes with, which counts as that of a busy run once the run has an event; and the row
+    /// with which a run continues another.
     pub(super) fn submitted() -> Self {
         Self::Known(OpenRow::default())
     }

@@ -25,6 +25,15 @@ pub(super) struct Runs {
     left_alone: BTreeMap<RunId, String>,
     /// The messages to them that stay in the inbox.
     passed_over: BTreeMap<RunId, Vec<MessageRef>>,
+    /// The runs that were continued, as long as a read may still return messages that are for their successors.
+    continued: BTreeMap<RunId, Continued>,
+}
+
+/// A run that was continued.
+struct Continued {
+    successor: RunId,
+    /// Whether the store knows.
+    committed: bool,
 }
 
 struct InMemory {
@@ -90,6 +99,7 @@ impl Runs {
             worked_on: None,
             left_alone: BTreeMap::new(),
             passed_over: BTreeMap::new(),
+            continued: BTreeMap::new(),
         }
     }
 
@@ -114,6 +124,7 @@ impl Runs {
         self.order.releasing.retain(|run| !is_leaving(*run));
         self.left_alone.retain(|run, _| !is_leaving(*run));
         self.passed_over.retain(|run, _| !is_leaving(*run));
+        self.continued.retain(|run, _| !is_leaving(*run));
         let runs = self.in_memory.sorted().into_iter().map(|(run, _)| *run).filter(|run| is_leaving(*run));
         let runs: Vec<RunId> = runs.collect();
         runs.into_iter().filter_map(|run| self.forget(run)).map(|(live, _)| *live).collect()
@@ -263,6 +274,39 @@ impl Runs {
             messages.extend(arrivals.drain(..).map(|received| received.reference));
         }
         Some(messages)
+    }
+
+    /// A run is continued by another. Returns the messages that were not delivered to it.
+    pub(super) fn continue_with(&mut self, run: RunId, successor: RunId) -> VecDeque<Received> {
+        self.continued.insert(run, Continued { successor, committed: false });
+        self.in_memory.get_mut(&run).map(|run| std::mem::take(&mut run.arrivals)).unwrap_or_default()
+    }
+
+    /// The run that receives what was read for `run`: the last one that continues it, as far as the store may not know.
+    pub(super) fn current(&self, mut run: RunId) -> RunId {
+        while let Some(continued) = self.continued.get(&run) {
+            run = continued.successor;
+        }
+        run
+    }
+
+    /// The store knows that a run was continued. A read in progress may not.
+    pub(super) fn settle_continued(&mut self, run: RunId, is_reading: bool) {
+        if !is_reading {
+            self.continued.remove(&run);
+        } else if let Some(continued) = self.continued.get_mut(&run) {
+            continued.committed = true;
+        }
+    }
+
+    /// A read begins, which sees everything that is committed.
+    pub(super) fn forget_continued(&mut self) {
+        self.continued.retain(|_, continued| !continued.committed);
+    }
+
+    /// The store refuses the end of a run that was to be continued. Returns the run that was to continue it.
+    pub(super) fn undo_continuation(&mut self, run: RunId) -> Option<RunId> {
+        self.continued.remove(&run).map(|continued| continued.successor)
     }
 
     /// The run is over: it is not left alone any more. Returns the messages that stayed in the inbox for it.

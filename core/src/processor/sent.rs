@@ -36,13 +36,14 @@ fn message_of(run: RunId, call: CommandId) -> MessageId {
     MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
 }
 
-/// Whether a message has come back to the run that sent it, because the run that it is for does not exist.
-pub(super) fn is_returned(state: &RunState, sender: RunId, to: &Recipient) -> bool {
+/// Whether a message has come back to the run that sent it, because the run that it is for does not exist. Another run of the
+/// sender's chain may receive it by now: it was `sent_to` the sender all the same.
+pub(super) fn is_returned(state: &RunState, sent_to: RunId, sender: RunId, to: &Recipient) -> bool {
     let is_addressed = match to {
-        Recipient::Run(run) => *run == state.id,
+        Recipient::Run(run) => *run == sent_to,
         Recipient::Key { workflow, key } => {
             state.workflow == *workflow && state.key.as_deref() == Some(key.as_str())
         }
     };
-    sender == state.id && !is_addressed
+    sender == sent_to && !is_addressed
 }

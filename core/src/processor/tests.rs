@@ -233,7 +233,7 @@ impl Fixture {
     fn put(&mut self, run: RunId, body: Bytes, id: MessageId) -> InboxNo {
         let number = InboxNo::new(self.messages);
         self.messages += 1;
-        self.inbox.insert(number, InboxMessage { number, run, message: id, body });
+        self.inbox.insert(number, InboxMessage { number, run, current: run, message: id, body });
         self.unread.push_back(number);
         self.processor.has_mail();
         number
@@ -251,6 +251,7 @@ impl Fixture {
                 start_at: None,
                 repeated: Flag(false),
                 parent: None,
+                retry: crate::data::retry::RetryPolicy::none(),
             },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });

@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn received(reference: MessageRef, message: Message) -> Received {
-        Received { reference, message, _held: Tally::unlimited().hold(0) }
+        Received { reference, message, sent_to: run_id(0), _held: Tally::unlimited().hold(0) }
     }
 
     fn start() -> Received {
@@ -129,6 +129,7 @@ mod tests {
             start_at: None,
             repeated: Flag(false),
             parent: None,
+            retry: crate::data::retry::RetryPolicy::none(),
         };
         received(reference(1), message)
     }

@@ -162,6 +162,7 @@ impl Progress {
     pub(crate) fn append(&mut self, mut later: Self) {
         self.events.append(&mut later.events);
         self.take_steps(later.steps, &later.dropped_steps);
+        self.successor = self.successor.take().or(later.successor);
         self.dropped_steps.append(&mut later.dropped_steps);
         self.requests.append(&mut later.requests);
     }

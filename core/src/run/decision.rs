@@ -5,11 +5,12 @@ use std::fmt;
 use crate::data::outcome::Outcome;
 use crate::log::event::Event;
 use crate::workflow::command::Issued;
+use crate::workflow::program::How;
 
 /// A decision of the program.
 pub(super) enum Decision<'d> {
     Command(&'d Issued),
-    Outcome(&'d Outcome),
+    End(&'d How),
 }
 
 /// Decisions of the program, in its order.
@@ -19,20 +20,20 @@ pub(super) struct Decided {
     /// place, because commands are large.
     issued: Vec<Issued>,
     taken: usize,
-    /// What the workflow returned. No command follows it.
-    outcome: Option<Box<Outcome>>,
+    /// How the workflow ended. No command follows it.
+    end: Option<How>,
 }
 
 impl Decided {
     /// Adds the decisions of the next poll.
-    pub(super) fn add(&mut self, issued: Vec<Issued>, outcome: Option<Box<Outcome>>) {
+    pub(super) fn add(&mut self, issued: Vec<Issued>, end: Option<How>) {
         if self.issued.is_empty() {
             self.issued = issued;
         } else {
             self.issued.extend(issued);
         }
-        if outcome.is_some() {
-            self.outcome = outcome;
+        if end.is_some() {
+            self.end = end;
         }
     }
 
@@ -45,14 +46,14 @@ impl Decided {
     /// The next decision.
     pub(super) fn next(&self) -> Option<Decision<'_>> {
         let command = self.issued.get(self.taken).map(Decision::Command);
-        command.or_else(|| self.outcome.as_deref().map(Decision::Outcome))
+        command.or_else(|| self.end.as_ref().map(Decision::End))
     }
 
     /// Takes the next decision if it equals the recorded event, and returns whether it does.
     pub(super) fn take_if_matches(&mut self, recorded: &Event) -> bool {
         let matches = self.next().is_some_and(|next| next.matches(recorded));
         if matches && self.issued.is_empty() {
-            self.outcome = None;
+            self.end = None;
         } else if matches {
             self.taken += 1;
             if self.taken == self.issued.len() {
@@ -68,10 +69,11 @@ impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(issued) => write!(f, "{} at {}", issued.command, issued.source),
-            Self::Outcome(outcome) => f.write_str(match outcome {
-                Outcome::Completed(_) => "returns a value",
-                Outcome::Failed(_) => "returns an error",
-                Outcome::Cancelled => "returns its cancellation",
+            Self::End(how) => f.write_str(match how {
+                How::Returned(Outcome::Completed(_)) => "returns a value",
+                How::Returned(Outcome::Failed(_)) => "returns an error",
+                How::Returned(Outcome::Cancelled) => "returns its cancellation",
+                How::Continued(_) => "continues as new",
             }),
         }
     }
@@ -82,12 +84,13 @@ impl Decision<'_> {
     fn matches(&self, recorded: &Event) -> bool {
         match *self {
             Self::Command(issued) => issued.command.matches(recorded),
-            Self::Outcome(outcome) => match (outcome, recorded) {
+            Self::End(How::Continued(_)) => matches!(recorded, Event::RunContinued { .. }),
+            Self::End(How::Returned(outcome)) => match (outcome, recorded) {
                 (_, Event::RunEnding { outcome: recorded }) => {
                     std::mem::discriminant(outcome) == std::mem::discriminant(recorded)
                 }
                 (Outcome::Completed(_), Event::RunCompleted { .. })
-                | (Outcome::Failed(_), Event::RunFailed { .. })
+                | (Outcome::Failed(_), Event::RunFailed { .. } | Event::RunRetried { .. })
                 | (Outcome::Cancelled, Event::RunCancelled { .. }) => true,
                 (Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Cancelled, _) => false,
             },

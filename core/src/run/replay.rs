@@ -196,6 +196,9 @@ impl Replay {
 
     /// Compares a recorded decision with the program's next one.
     fn confirm(&mut self, past: &PastEvent) {
+        if let Event::RunEnding { .. } = &past.event {
+            self.run.leave_waiting();
+        }
         // After `RunEnding` the engine decides the terminal event, not the program.
         let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
         if by_program && !self.decided.take_if_matches(&past.event) {
@@ -207,7 +210,8 @@ impl Replay {
     /// Applies a resolution, and returns whether the program takes it now.
     fn resolve(&mut self, past: &PastEvent) -> bool {
         self.expect_nothing_more(past);
-        let queued = self.run.state.queues();
+        let queued = self.run.state.queues_for(&past.event);
+        self.run.leave_late(&past.event);
         self.run.state.apply(past.at, &past.event);
         if queued {
             // The outcome of a step is known from now on, however long the program does not take it.
@@ -231,7 +235,7 @@ impl Replay {
             self.expect_nothing_more(past);
             let released = self.run.state.waiting.len().min(released as usize);
             let waiting = self.run.state.waiting.range(..released).cloned();
-            self.due.extend(waiting.map(|(at, event)| PastEvent { seq: past.seq, at, event }));
+            self.due.extend(waiting);
         }
         self.run.state.apply(past.at, &past.event);
     }
@@ -257,7 +261,7 @@ impl Replay {
         if let Some(room) = self.decided.take_room() {
             program.reuse(room);
         }
-        let poll = || program.apply(due.at, &due.event, locals);
+        let poll = || program.apply(due.seq, due.at, &due.event, locals);
         match self.run.state.in_span(&due.event, true, poll) {
             Ok(decisions) => {
                 let mut output = decisions.output;
@@ -265,7 +269,11 @@ impl Replay {
                     sources.extend(output.issued.iter().map(|issued| (issued.command.id(), issued.source)));
                     sources.extend(output.steps.iter().map(|(id, step)| (id, step.source)));
                 }
-                self.decided.add(output.issued, decisions.outcome);
+                let end = decisions.end.map(|end| {
+                    self.run.leave_behind(end.left);
+                    end.how
+                });
+                self.decided.add(output.issued, end);
                 self.progress.take_steps(output.steps, &output.dropped_steps);
                 if let Some(unclaimed) = output.locals.take_unclaimed() {
                     self.unclaimed(&unclaimed);

@@ -8,6 +8,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::data::call_map::CallMap;
+use crate::data::chain::{ChainLink, RunRetry};
 use crate::data::child::Parent;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
@@ -19,6 +20,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
+use crate::log::past_event::PastEvent;
 use crate::run::children::Children;
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
 use crate::store::append::ClosedStatus;
@@ -31,6 +33,10 @@ pub(crate) struct RunState {
     pub(crate) key: Option<String>,
     /// The workflow's input.
     pub(crate) input: Option<Payload>,
+    /// Its place in its chain, if it continues another run.
+    pub(crate) chain: Option<ChainLink>,
+    /// The retries of the whole run. Boxed, because few runs have any.
+    pub(crate) retry: Option<Box<RunRetry>>,
     /// The number of the last event.
     pub(crate) seq: Option<EventSeq>,
     /// The time of the last event.
@@ -54,17 +60,17 @@ pub(crate) struct RunState {
     pub(crate) children: Children,
     /// The run that started this one, if a run did. Boxed, because few runs have one.
     pub(crate) parent: Option<Box<Parent>>,
-    /// The logged signals and requests, since a message is logged once however often it is delivered.
-    pub(crate) messages: IdMap<MessageId, ()>,
+    /// The logged signals and requests, and when they were, since a message is logged once however often it is delivered.
+    pub(crate) messages: IdMap<MessageId, Timestamp>,
     pub(crate) compensations: Vec<PendingCompensation>,
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
     /// Boxed, because few runs have one.
     pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
-    /// Resolutions, with their times, that arrived while the run was stalled or after those, and that its program has
-    /// not taken yet.
-    pub(crate) waiting: VecDeque<(Timestamp, Event)>,
+    /// Resolutions that arrived while the run was stalled or after those, and that its program has not taken yet. So do the
+    /// first ones of a run that continues another.
+    pub(crate) waiting: VecDeque<PastEvent>,
     pub(crate) closed: Option<ClosedStatus>,
 }
 
@@ -101,6 +107,8 @@ impl RunState {
             workflow: Name::from_static(""),
             key: None,
             input: None,
+            chain: None,
+            retry: None,
             seq: None,
             now: Timestamp::MIN,
             lease: None,
@@ -159,6 +167,11 @@ impl RunState {
         self.stalled.is_some() || !self.waiting.is_empty()
     }
 
+    /// Whether a resolution has to wait when it is logged next.
+    pub(crate) fn queues_for(&self, event: &Event) -> bool {
+        self.queues() || matches!(event, Event::RunStarted { chain: Some(_), .. })
+    }
+
     /// The activities whose attempt is, or should be, running in this process.
     pub(crate) fn activities_in_flight(&self) -> impl Iterator<Item = CommandId> {
         let here = |activity: &PendingActivity| activity.retry_at.is_none() && activity.task.is_none();
@@ -196,11 +209,12 @@ impl RunState {
         assert!(self.closed.is_none(), "run {}: {} after its terminal event", self.id, event.name());
         self.seq = Some(self.next_seq());
         self.now = self.now.max(at);
-        if self.queues() && event.role() == Role::Resolution {
-            self.waiting.push_back((at, event.clone()));
+        if event.role() == Role::Resolution && self.queues_for(event) {
+            let seq = self.seq.expect("it was just set");
+            self.waiting.push_back(PastEvent { seq, at, event: event.clone() });
         }
         match event {
-            Event::RunStarted { .. } => self.begin(event),
+            Event::RunStarted { .. } => self.start(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -210,7 +224,7 @@ impl RunState {
                 self.attempt_failed(*id, *attempt, failure, *retry_at);
             }
             Event::RetryRequested { message } => {
-                self.messages.insert(*message, ());
+                self.messages.insert(*message, at);
                 self.retry_at_once();
             }
             Event::ActivityEnqueued { id, attempt, queue, .. } => self.attempt_enqueued(*id, *attempt, queue),
@@ -239,10 +253,13 @@ impl RunState {
             }
             Event::TimerFired { id } | Event::TimerCancelled { id } => self.remove_timer(*id),
             Event::SignalReceived { message, .. } => {
-                self.messages.insert(*message, ());
+                self.messages.insert(*message, at);
+            }
+            Event::MessagesKnown { messages } => {
+                messages.0.iter().for_each(|known| _ = self.messages.insert(known.message, known.at));
             }
             Event::CancelRequested { message, reason } => {
-                self.messages.insert(*message, ());
+                self.messages.insert(*message, at);
                 self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
             }
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
@@ -260,16 +277,32 @@ impl RunState {
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
             Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+            Event::RunContinued { .. } => self.close(ClosedStatus::Continued),
+            Event::RunRetried { .. } => self.close(ClosedStatus::Retried),
         }
     }
 
-    fn begin(&mut self, started: &Event) {
-        let Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call } = started else {
+    /// The run begins with its `RunStarted`.
+    fn start(&mut self, started: &Event) {
+        let Event::RunStarted {
+            workflow,
+            input,
+            key,
+            start_at,
+            lease,
+            parent,
+            parent_call,
+            chain,
+            run_retry,
+        } = started
+        else {
             return;
         };
         self.workflow = workflow.clone();
         self.input = Some(input.clone());
         self.key.clone_from(key);
+        self.chain = *chain;
+        self.retry.clone_from(run_retry);
         self.lease = Some(*lease);
         self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));
         if let Some(at) = *start_at {

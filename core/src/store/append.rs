@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::data::chain::ChainLink;
 use crate::data::id::{
     AppendNo, ClaimId, EventSeq, ExecutorId, LeaseId, MessageId, Position, RunId, ShardId,
 };
@@ -33,6 +34,9 @@ pub struct Append {
     pub updated: Vec<UpdatedRun>,
     /// Runs that end with this append.
     pub closed: Vec<ClosedRun>,
+    /// The places of runs that begin with this append and continue runs that end with it: each is opened here, its
+    /// predecessor is closed here, and both are in one shard.
+    pub links: Vec<RunLink>,
     /// Messages that became events: they are deleted from the inbox. A missing one is a conflict.
     pub consumed: Vec<MessageRef>,
     /// Messages whose run was over before they arrived: they are moved from the inbox to `undelivered`.
@@ -66,6 +70,7 @@ impl Append {
             opened: Vec::new(),
             updated: Vec::new(),
             closed: Vec::new(),
+            links: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
             sent: Vec::new(),
@@ -141,6 +146,7 @@ impl Append {
         runs(&mut self.updated.iter().map(|updated| updated.run));
         runs(&mut self.closed.iter().map(|closed| closed.run));
         runs(&mut self.cleared.iter().copied());
+        runs(&mut self.links.iter().map(|link| link.run));
         hasher.update((self.suspects.len() as u64).to_le_bytes());
         for Suspect { run, stage, strikes } in &self.suspects {
             hasher.update(run.as_u128().to_le_bytes());
@@ -236,6 +242,8 @@ pub struct OpenedRun {
     pub run: RunId,
     /// The workflow's name.
     pub workflow: Name,
+    /// The idempotency key, if the run continues one that has a key.
+    pub key: Option<String>,
     /// The variable part of the row.
     pub row: OpenRow,
 }
@@ -294,6 +302,15 @@ pub struct ClosedRun {
     pub outcome: Bytes,
 }
 
+/// The place of a run in its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLink {
+    /// The run.
+    pub run: RunId,
+    /// Its place.
+    pub link: ChainLink,
+}
+
 /// Where the newest value of a view is: the store finds the event by it, so that nobody reads a whole history for a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedView {
@@ -316,6 +333,20 @@ pub enum ClosedStatus {
     Cancelled,
     /// The run was terminated, without asking its workflow.
     Terminated,
+    /// The workflow continued as new: another run of its chain goes on.
+    Continued,
+    /// The workflow returned an error, and another run of its chain is the next attempt.
+    Retried,
+}
+
+impl ClosedStatus {
+    /// Whether another run of the chain goes on after a run that ended in this way.
+    pub fn is_continued(self) -> bool {
+        match self {
+            Self::Continued | Self::Retried => true,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated => false,
+        }
+    }
 }
 
 /// A message that one run sends to another.

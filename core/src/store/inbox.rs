@@ -118,8 +118,10 @@ pub struct InboxPage {
 pub struct InboxMessage {
     /// The message's number in the inbox.
     pub number: InboxNo,
-    /// The run that receives the message.
+    /// The run that the message was sent to.
     pub run: RunId,
+    /// The current run of that run's chain, as of the read: `run` itself, unless it was continued. It is in the same shard.
+    pub current: RunId,
     /// The message's id.
     pub message: MessageId,
     /// The message's content, which only core reads.

@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::data::chain::ChainLink;
 use crate::data::id::{EventSeq, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -60,6 +61,10 @@ pub struct RunDescription {
     pub open: Option<OpenRow>,
     /// How the run ended. Exactly one of `open` and `closed` is `Some`.
     pub closed: Option<ClosedRun>,
+    /// The run's place in its chain, if it continues another run.
+    pub link: Option<ChainLink>,
+    /// The current run of its chain, if the run was continued.
+    pub current: Option<RunId>,
     /// Messages that arrived after the run's end, and signals that it sent to nobody: the oldest
     /// [`SHOWN_MAX`](Undelivered::SHOWN_MAX), the oldest first.
     pub undelivered: Vec<Undelivered>,

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::data::id::{RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::store::watch::Notice;
 
@@ -30,6 +31,7 @@ pub(crate) struct LocalStart {
     pub(crate) workflow: Name,
     pub(crate) input: Payload,
     pub(crate) start_at: Option<Timestamp>,
+    pub(crate) retry: RetryPolicy,
     /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Receives the run's end, if it ends while it is in this process's memory.

@@ -17,7 +17,7 @@ pub struct Topic {
 pub enum What {
     /// The run's end.
     Closed,
-    /// A value of any view of the run, published after this event; `None`: any value.
+    /// A value of any view of the run, published after this event; `None`: any value. Or that another run continues it.
     Published {
         /// The event.
         after: Option<EventSeq>,
@@ -55,12 +55,15 @@ pub enum Notice {
         run: RunId,
         /// The event that was asked about.
         after: Option<EventSeq>,
-        /// The number of the last event that published a view.
+        /// The number of the last event that published a view; [`Notice::CONTINUED`] if another run continues this one.
         seq: EventSeq,
     },
 }
 
 impl Notice {
+    /// Stands for the last event of a run that was continued: no run has as many.
+    pub const CONTINUED: EventSeq = EventSeq::new(i32::MAX as u32);
+
     /// The notice's topic.
     pub fn topic(&self) -> Topic {
         match self {

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, EventSeq};
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
@@ -21,9 +21,9 @@ use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
-use crate::workflow::program::{Decisions, Program, join_or};
-use crate::workflow::scope::Scope;
+use crate::workflow::program::{Decisions, How, Program, WorkflowEnd, join_or};
 use crate::workflow::scope::call::{Awaited, Resolution};
+use crate::workflow::scope::{Received, Scope};
 
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
@@ -84,7 +84,8 @@ impl AsyncProgram {
     /// Hands the resolution to the call that waits for it.
     fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
         match resolution {
-            Event::RunStarted { input, start_at, .. } => {
+            Event::RunStarted { input, start_at, run_retry, .. } => {
+                self.scope.set_attempt(run_retry.as_ref().map_or(1, |retry| retry.attempt));
                 self.input = Some(input.clone());
                 if start_at.is_none() {
                     self.begin()?;
@@ -112,7 +113,11 @@ impl AsyncProgram {
                 self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
-            Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
+            Event::SignalReceived { message, signal, payload, key, sender } => {
+                let (message, sender) = (*message, *sender);
+                let received = Received { message, payload: payload.clone(), key: key.clone(), sender };
+                self.scope.receive(signal, received);
+            }
             Event::CancelRequested { .. } => {
                 if self.input.is_some() {
                     // A run that is cancelled before its delayed start never runs its code.
@@ -149,7 +154,10 @@ impl AsyncProgram {
             | Event::RunCompleted { .. }
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. }
-            | Event::RunTerminated { .. } => {
+            | Event::RunTerminated { .. }
+            | Event::RunContinued { .. }
+            | Event::RunRetried { .. }
+            | Event::MessagesKnown { .. } => {
                 return Err(format!("{} is no resolution; this is a bug of pgworkflows", resolution.name()));
             }
         }
@@ -178,16 +186,14 @@ impl AsyncProgram {
 
     /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered
     /// signal.
-    fn poll_until_quiet(
-        &mut self,
-        runtime: &UndrivenRuntime,
-    ) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
+    fn poll_until_quiet(&mut self, runtime: &UndrivenRuntime) -> Result<Option<How>, Fault> {
         loop {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };
                 let mut task = TaskContext::from_waker(&self.waker);
                 let polled = future.as_mut().poll(&mut task);
-                if polled.is_ready() {
+                let is_over = polled.is_ready() || self.scope.is_continuing();
+                if is_over {
                     // Dropping the calls that the code still holds cancels them, which is part of this decision.
                     self.future = None;
                 }
@@ -197,13 +203,23 @@ impl AsyncProgram {
                 if let Some(fault) = self.scope.take_fault() {
                     return Err(fault);
                 }
+                if let Some(input) = self.scope.take_continuation() {
+                    return Ok(Some(How::Continued(input)));
+                }
                 if let Poll::Ready(result) = polled {
-                    return Ok(Some(result));
+                    return Ok(Some(How::Returned(self.outcome(result))));
                 }
             }
             if !self.scope.wake_buffered_waiter() {
                 return Ok(None);
             }
+        }
+    }
+
+    fn outcome(&self, result: Result<Payload, WorkflowError>) -> Outcome {
+        match result {
+            Ok(output) => Outcome::Completed(output),
+            Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
         }
     }
 
@@ -262,7 +278,13 @@ impl AsyncProgram {
 }
 
 impl Program for AsyncProgram {
-    fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault> {
+    fn apply(
+        &mut self,
+        seq: EventSeq,
+        at: Timestamp,
+        resolution: &Event,
+        locals: Locals,
+    ) -> Result<Decisions, Fault> {
         if self.root.take() {
             return Err(format!(
                 "workflow `{}` was woken from outside the engine: it waits for something that is not durable, \
@@ -273,6 +295,7 @@ impl Program for AsyncProgram {
             .into());
         }
         self.scope.set_now(at);
+        self.scope.set_seq(seq);
         self.scope.set_locals(locals);
         if !self.scope.mark().begin_again(self.polled) {
             self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
@@ -284,17 +307,14 @@ impl Program for AsyncProgram {
         });
         let result = self.bare.renewed_after(result);
         self.polled = self.scope.mark().end();
-        let result = result.map_err(|violation| self.diagnosis(&violation))??;
-        if result.is_none() {
+        let how = result.map_err(|violation| self.diagnosis(&violation))??;
+        if how.is_none() {
             self.check_waits()?;
         } else {
             self.scope.end();
         }
-        let outcome = result.map(|result| match result {
-            Ok(output) => Box::new(Outcome::Completed(output)),
-            Err(error) => Box::new(error.into_outcome(self.scope.payload_bytes_max())),
-        });
-        Ok(Decisions { output: self.scope.take_output(), outcome })
+        let end = how.map(|how| Box::new(WorkflowEnd { how, left: self.scope.take_left() }));
+        Ok(Decisions { output: self.scope.take_output(), end })
     }
 
     fn reuse(&mut self, room: Vec<Issued>) {

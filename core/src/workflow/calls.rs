@@ -5,6 +5,7 @@ pub(crate) mod activity;
 pub(crate) mod branch;
 pub(crate) mod child;
 pub(crate) mod compensation;
+pub(crate) mod continue_as_new;
 pub(crate) mod for_each;
 pub(crate) mod future;
 pub(crate) mod mutex;

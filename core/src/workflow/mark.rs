@@ -98,7 +98,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::data::id::{CommandId, LeaseId};
+    use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
@@ -121,9 +121,8 @@ mod tests {
                 Ok(Payload::encode(&())?)
             }))
         });
-        let run = RunId::from_u128(0);
-        let scope = Scope::new(run, 100, Arc::default(), Arc::clone(&mark));
-        let workflow = Name::from_static("sleeper");
+        let (run, workflow) = (RunId::from_u128(0), Name::from_static("sleeper"));
+        let scope = Scope::new(run, workflow.clone(), 100, Arc::default(), Arc::clone(&mark));
         let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
 
         // When it is polled after the timer has fired
@@ -136,10 +135,12 @@ mod tests {
             lease: LeaseId::FIRST,
             parent: None,
             parent_call: None,
+            chain: None,
+            run_retry: None,
         };
-        program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
+        program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
-        program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();
+        program.apply(EventSeq::new(3), Timestamp::MIN, &fired, Locals::default()).unwrap();
 
         // Then the mark shows the line of the sleep
         let source = seen.lock().unwrap().expect("a durable call was made");

@@ -1,9 +1,10 @@
 //! A program, as the engine sees it: it takes resolutions and returns decisions. It must not know how the user
 //! writes it.
 
-use crate::data::id::RunId;
+use crate::data::id::{EventSeq, RunId};
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::workflow::command::Issued;
@@ -20,9 +21,15 @@ pub(crate) trait Programs {
 
 /// The user's code of one run. An `async fn` is one implementation.
 pub(crate) trait Program {
-    /// Takes one resolution and returns what the program decides. Recorded locals mean a replay, in which the recorded
+    /// Takes one resolution, which has that number and time, and returns what the program decides. Recorded locals mean a replay, in which the recorded
     /// values apply and nothing need be encoded. After an error the program cannot be used.
-    fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault>;
+    fn apply(
+        &mut self,
+        seq: EventSeq,
+        at: Timestamp,
+        resolution: &Event,
+        locals: Locals,
+    ) -> Result<Decisions, Fault>;
 
     /// Gives back the room of commands that were taken, for those of the next poll.
     fn reuse(&mut self, room: Vec<Issued>);
@@ -38,9 +45,25 @@ pub(crate) trait Program {
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     pub(crate) output: PollOutput,
-    /// The outcome, if the workflow returned. Boxed, because the decisions of every poll are moved, and only those of the last
-    /// one have it.
-    pub(crate) outcome: Option<Box<Outcome>>,
+    /// The end, if the workflow is over. Boxed, because the decisions of every poll are moved, and only those of the last one
+    /// have it.
+    pub(crate) end: Option<Box<WorkflowEnd>>,
+}
+
+/// The end of a workflow's code.
+#[derive(Debug)]
+pub(crate) struct WorkflowEnd {
+    pub(crate) how: How,
+    /// The signals that it has not taken, in the order of their arrival.
+    pub(crate) left: Vec<Event>,
+}
+
+/// How a workflow's code ended.
+#[derive(Debug)]
+pub(crate) enum How {
+    Returned(Outcome),
+    /// It continues as new, with this input.
+    Continued(Payload),
 }
 
 impl Decisions {

@@ -157,10 +157,11 @@ impl Programs for Registry {
     fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
         // The static name instead of the event's, because the poll mark copies it.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
-        let limit = self.definitions.payload_bytes_max;
-        let scope = Scope::new(run, limit, Arc::clone(&self.child_ids), Arc::clone(&self.mark));
+        let (limit, workflow) = (self.definitions.payload_bytes_max, Name::from_static(name));
+        let (child_ids, mark) = (Arc::clone(&self.child_ids), Arc::clone(&self.mark));
+        let scope = Scope::new(run, workflow.clone(), limit, child_ids, mark);
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
-        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
+        Some(Box::new(AsyncProgram::new(workflow, make, scope, bare)))
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::data::cancellation::Cancellation;
-    use crate::data::id::{CommandId, LeaseId};
+    use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
@@ -248,10 +249,12 @@ mod tests {
                 lease,
                 parent: None,
                 parent_call: None,
+                chain: None,
+                run_retry: None,
             };
-            program.apply(Timestamp::MIN, &started, Locals::default())
+            program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };
-        assert!(decide(9).unwrap().outcome.is_some());
+        assert!(decide(9).unwrap().end.is_some());
         let diagnosis = decide(10).unwrap_err().to_string();
         assert!(
             diagnosis.contains("the result of workflow `bloat` has 11 bytes, and the limit is 10"),

@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod call_handle;
+mod continuation;
 pub(crate) mod data;
 mod grants;
 mod local;
@@ -19,12 +20,13 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+pub(crate) use self::signals::Received;
 use self::signals::Signals;
 use self::size::PollSize;
 use self::views::Views;
 use crate::data::call_map::CallMap;
 use crate::data::child::Parent;
-use crate::data::id::{CommandId, RunId};
+use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -39,9 +41,16 @@ use crate::workflow::mark::PollMark;
 /// The shared state of one live run.
 pub(crate) struct Scope {
     run: RunId,
+    workflow: Name,
     payload_bytes_max: usize,
     child_ids: Arc<ChildIds>,
     now: Cell<Timestamp>,
+    /// The number of the resolution that is being applied.
+    seq: Cell<EventSeq>,
+    /// Which attempt of the whole run this is.
+    attempt: Cell<u32>,
+    /// How many compensations the code has registered.
+    compensations: Cell<usize>,
     /// Whether the run was asked to cancel itself.
     cancelled: Cell<bool>,
     mark: Arc<PollMark>,
@@ -70,6 +79,8 @@ struct Inner {
     locals: Locals,
     /// The views that this poll has published. Boxed, because most runs publish none.
     views: Option<Box<Views>>,
+    /// The input with which the run continues as new at the end of this poll. Boxed to make every run smaller.
+    continuation: Option<Box<Payload>>,
     /// Boxed to make every run smaller.
     fault: Option<Box<Fault>>,
 }
@@ -87,15 +98,20 @@ pub(crate) struct PollOutput {
 impl Scope {
     pub(crate) fn new(
         run: RunId,
+        workflow: Name,
         payload_bytes_max: usize,
         child_ids: Arc<ChildIds>,
         mark: Arc<PollMark>,
     ) -> Rc<Self> {
         Rc::new(Self {
             run,
+            workflow,
             payload_bytes_max,
             child_ids,
             now: Cell::new(Timestamp::MIN),
+            seq: Cell::new(EventSeq::FIRST),
+            attempt: Cell::new(1),
+            compensations: Cell::new(0),
             cancelled: Cell::new(false),
             mark,
             last_source: Cell::new(None),
@@ -113,6 +129,7 @@ impl Scope {
                 detached: false,
                 locals: Locals::default(),
                 views: None,
+                continuation: None,
                 fault: None,
             }),
         })
@@ -125,6 +142,11 @@ impl Scope {
 
     pub(crate) fn run(&self) -> RunId {
         self.run
+    }
+
+    /// The name of the run's workflow.
+    pub(crate) fn workflow(&self) -> &Name {
+        &self.workflow
     }
 
     /// The source line of the last durable call.
@@ -285,8 +307,8 @@ impl Scope {
     }
 
     /// Buffers a signal and wakes the oldest waiter for its name.
-    pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
-        let oldest = self.inner.borrow_mut().signals.receive(signal, payload);
+    pub(crate) fn receive(&self, signal: &Name, received: Received) {
+        let oldest = self.inner.borrow_mut().signals.receive(signal, received);
         oldest.inspect(|waiter| self.wake(*waiter));
     }
 

@@ -162,9 +162,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "the resolutions that wait for a stalled run get the time of their release",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "let decisions = match self.poll(at, &resolution) {",
+            find: "let decisions = match self.poll(seq, at, &resolution) {",
             erring: r#"let at = if crate::canary::is("WaitingRetimed") { now } else { at };
-            let decisions = match self.poll(at, &resolution) {"#,
+            let decisions = match self.poll(seq, at, &resolution) {"#,
         }],
     },
     Canary {
@@ -228,8 +228,8 @@ pub(super) const CANARIES: &[Canary] = &[
             },
             Edit {
                 file: "core/src/workflow/async_program.rs",
-                find: "if result.is_none() {",
-                erring: "if result.is_none() && !POLLS_HELD.get() {",
+                find: "if how.is_none() {",
+                erring: "if how.is_none() && !POLLS_HELD.get() {",
             },
         ],
     },

@@ -5,6 +5,34 @@ use super::{Canary, Edit};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
+        name: "LeftBehind",
+        what: "a run that continues another does not get the signals that were not taken",
+        edits: &[Edit {
+            file: "core/src/run/succession.rs",
+            find: "        let left = std::mem::take(&mut self.left);",
+            erring: r#"        let left = std::mem::take(&mut self.left);
+        let left = if crate::canary::is("LeftBehind") { Vec::new() } else { left };"#,
+        }],
+    },
+    Canary {
+        name: "HandedOnToNobody",
+        what: "a message for a run that was continued is too late",
+        edits: &[Edit {
+            file: "core/src/processor/intake.rs",
+            find: "let id = if message.follows_chain() {",
+            erring: r#"let id = if message.follows_chain() && !crate::canary::is("HandedOnToNobody") {"#,
+        }],
+    },
+    Canary {
+        name: "KnownForgotten",
+        what: "a run that continues another does not know which messages were logged",
+        edits: &[Edit {
+            file: "core/src/run/succession.rs",
+            find: "    known.truncate(limits::KNOWN_MESSAGES_MAX);",
+            erring: r#"    known.truncate(if crate::canary::is("KnownForgotten") { 0 } else { limits::KNOWN_MESSAGES_MAX });"#,
+        }],
+    },
+    Canary {
         name: "SignalLost",
         what: "a run's signal is logged, and not sent",
         edits: &[Edit {

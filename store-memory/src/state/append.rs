@@ -8,7 +8,7 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard,
-    PublishedView, Released, RunKey, SentMessage, StoreError, Submission, Undelivered,
+    PublishedView, Released, RunKey, RunLink, SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -54,6 +54,7 @@ impl State {
         check_suspects(append)?;
         self.check_tasks(append)?;
         self.check_released(append)?;
+        check_links(append)?;
         Ok(true)
     }
 
@@ -250,7 +251,8 @@ impl State {
             if self.runs.contains_key(&opened.run) {
                 self.set_row(opened.run, Row::Open(opened.row.clone()));
             } else {
-                self.insert_run(opened.run, opened.workflow.clone(), None, Row::Open(opened.row.clone()));
+                let row = Row::Open(opened.row.clone());
+                self.insert_run(opened.run, opened.workflow.clone(), opened.key.clone(), row);
             }
         }
         for updated in &append.updated {
@@ -258,6 +260,10 @@ impl State {
         }
         for closed in &append.closed {
             self.close_run(closed);
+        }
+        for RunLink { run, link } in &append.links {
+            self.runs.get_mut(run).expect("the links were checked").link = Some(*link);
+            self.chains.insert(link.first, *run);
         }
         for frame in &append.frames {
             self.shard_mut(frame.run.shard()).next_position = frame.position.next();
@@ -284,7 +290,8 @@ impl State {
             if row.opens {
                 continue;
             }
-            self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
+            let run = self.current_of(row.run);
+            self.undelivered.entry(run).or_default().push(Undelivered { body: row.body, at: now });
         }
         for need in &append.needs {
             self.shard_mut(need.shard).needs.insert(need.workflow.clone());
@@ -346,9 +353,28 @@ impl State {
     /// Adds a run with its row and its index entries.
     pub(super) fn insert_run(&mut self, id: RunId, workflow: Name, key: Option<String>, row: Row) {
         self.index(id, Indexed::default(), Indexed::of(&row));
-        let run = Run { workflow, key, row, frames: Vec::with_capacity(FRAMES_USUAL) };
+        let run = Run { workflow, key, link: None, row, frames: Vec::with_capacity(FRAMES_USUAL) };
         let before = self.runs.insert(id, Box::new(run));
         assert!(before.is_none(), "run {id} was checked not to exist");
+    }
+}
+
+/// Each run that continues another begins in this append, and the other ends in it.
+fn check_links(append: &Append) -> Result<(), StoreError> {
+    if append.links.is_empty() {
+        return Ok(());
+    }
+    let opened: BTreeSet<RunId> = append.opened.iter().map(|opened| opened.run).collect();
+    let closed: BTreeSet<RunId> = append.closed.iter().map(|closed| closed.run).collect();
+    let is_sound = |RunLink { run, link }: &&RunLink| {
+        opened.contains(run) && closed.contains(&link.predecessor) && run.shard() == link.first.shard()
+    };
+    match append.links.iter().find(|link| !is_sound(link)) {
+        Some(RunLink { run, link }) => Err(StoreError::conflict(format!(
+            "run {run} continues run {}, but the one does not begin, or the other does not end",
+            link.predecessor
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -152,7 +152,13 @@ impl Inbox {
         });
         let message = |(number, shard)| {
             let row = &self.rows[&(shard, number)];
-            InboxMessage { number, run: row.run, message: row.message, body: row.body.clone() }
+            InboxMessage {
+                number,
+                run: row.run,
+                current: row.run,
+                message: row.message,
+                body: row.body.clone(),
+            }
         };
         merge(sequences, limit).into_iter().map(message).collect()
     }

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter,
-    RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
+    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription,
+    RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -17,13 +17,21 @@ impl State {
     /// The topics that have happened.
     pub(crate) fn watch(&self, watch: &Watch) -> Watched {
         let notice = |topic: &Topic| match topic.what {
-            What::Closed => self.runs.get(&topic.run)?.closed(topic.run).map(Notice::Closed),
+            What::Closed => self.end_of(topic.run).map(Notice::Closed),
             What::Published { after } => {
-                let seq = *self.views.get(&topic.run)?.values().max()?;
+                let is_continued = self.current_of(topic.run) != topic.run;
+                let last = self.views.get(&topic.run).and_then(|views| views.values().max().copied());
+                let seq = if is_continued { Notice::CONTINUED } else { last? };
                 (Some(seq) > after).then_some(Notice::Published { run: topic.run, after, seq })
             }
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
+    }
+
+    /// The end of a run: if it was continued, that of the last run of its chain.
+    fn end_of(&self, run: RunId) -> Option<ClosedRun> {
+        let end = self.runs.get(&self.current_of(run))?.closed(run)?;
+        Some(end).filter(|end| !end.status.is_continued())
     }
 
     /// The description of a queue.
@@ -77,12 +85,15 @@ impl State {
             key: key.clone(),
             open: run.open_row(),
             closed: run.closed(id),
+            link: run.link,
+            current: Some(self.current_of(id)).filter(|current| *current != id),
             undelivered: undelivered.take(Undelivered::SHOWN_MAX).cloned().collect(),
         }
     }
 
     /// The newest value of a view.
     pub(crate) fn view(&self, id: RunId, view: &str) -> Option<FoundView> {
+        let id = self.current_of(id);
         let seq = *self.views.get(&id)?.get(view)?;
         let frame = self.runs.get(&id)?.frames.iter().rfind(|frame| frame.seq <= seq)?;
         Some(FoundView { seq, frame: frame.clone() })
@@ -99,7 +110,7 @@ impl State {
         let keys = keys.flat_map(|keys| keys.range::<String, _>((from, Bound::Unbounded)));
         let keys = keys.take_while(|(key, _)| key.starts_with(prefix)).take(*limit as usize);
         let keyed = |(key, held): (&String, &RunKey)| {
-            let is_open = self.runs.get(&held.run).is_some_and(|run| matches!(run.row, Row::Open(_)));
+            let is_open = self.is_open(self.current_of(held.run));
             KeyedRun { key: key.clone(), run: held.run, is_open }
         };
         keys.map(keyed).collect()

@@ -139,7 +139,7 @@ impl State {
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
         let is_held = self.inbox.holds(submission.message);
         let waits = is_held || own.messages.contains(&submission.message);
-        match self.runs.get(&submission.run).map(|run| &run.row) {
+        match self.runs.get(&self.current_of(submission.run)).map(|run| &run.row) {
             // Even if the message was sent before and still waits, it is too late.
             Some(Row::Closed(_)) => Some(Submitted::RunOver),
             Some(Row::Open(_)) => waits.then_some(Submitted::Accepted),

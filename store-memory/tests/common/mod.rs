@@ -80,7 +80,12 @@ pub(crate) fn seal(append: &mut Append) {
 /// An append that opens a run with its first event, the first one in its shard.
 pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
     let mut append = empty_append(lease, number);
-    append.opened.push(OpenedRun { run: run(id), workflow: "order".into(), row: OpenRow::default() });
+    append.opened.push(OpenedRun {
+        run: run(id),
+        workflow: "order".into(),
+        key: None,
+        row: OpenRow::default(),
+    });
     append.frames.push(frame(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
     seal(&mut append);
     append

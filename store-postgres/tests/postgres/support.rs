@@ -275,7 +275,7 @@ impl Batch {
 
     pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
         let row = OpenRow { state, wake_at, waiting_on: None, waits: None };
-        self.append.opened.push(OpenedRun { run, workflow: "trial".into(), row });
+        self.append.opened.push(OpenedRun { run, workflow: "trial".into(), key: None, row });
         self
     }
 

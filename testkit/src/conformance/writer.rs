@@ -278,7 +278,7 @@ impl Draft {
     }
 
     pub(super) fn open(mut self, run: RunId, row: OpenRow) -> Self {
-        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), row });
+        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), key: None, row });
         self
     }
 

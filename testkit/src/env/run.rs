@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
+use pgworkflows_core::activity::RetryPolicy;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
 use pgworkflows_core::{NamedSignal, RunHandle, RunId, View, Workflow};
@@ -76,6 +77,12 @@ impl<W: Workflow> TestStart<W> {
     /// See [`StartRun::start_at`].
     pub fn start_at(mut self, moment: DateTime<Utc>) -> Self {
         self.start = self.start.start_at(moment);
+        self
+    }
+
+    /// See [`StartRun::retry`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.start = self.start.retry(policy);
         self
     }
 }

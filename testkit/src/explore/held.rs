@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
-use pgworkflows_core::history::{MessageKind, Event, HistoryEvent};
+use pgworkflows_core::history::{Event, HistoryEvent, MessageKind};
 use pgworkflows_core::id::Name;
-use pgworkflows_core::store::{SentMessage, Submission, Frame};
+use pgworkflows_core::store::{Frame, SentMessage, Submission};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -236,15 +236,19 @@ impl Faults for Held {
                 }
             }
             Fact::Appended(append) => {
-                for opened in &append.opened {
+                // A run that continues another was not started by the script.
+                let continues = |run| append.links.iter().any(|link| link.run == run);
+                for opened in append.opened.iter().filter(|opened| !continues(opened.run)) {
                     inner.started(opened.run, &opened.workflow);
                 }
                 inner.unread.extend(append.sent.iter().filter_map(signal));
                 inner.children.extend(append.frames.iter().flat_map(children_of));
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
-                let roots =
-                    append.closed.iter().filter(|closed| !inner.children.contains(&closed.run)).count();
-                inner.closed += roots;
+                let ends = |closed: &&pgworkflows_core::store::ClosedRun| {
+                    !closed.status.is_continued() && !inner.children.contains(&closed.run)
+                };
+                let ended = append.closed.iter().filter(ends).count();
+                inner.closed += ended;
             }
             Fact::Leased { .. }
             | Fact::Claimed { .. }

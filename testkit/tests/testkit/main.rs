@@ -4,6 +4,7 @@
 mod definitions;
 
 mod assertions;
+mod chains;
 mod children;
 mod crash_everywhere;
 mod explore;

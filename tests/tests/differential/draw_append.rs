@@ -109,7 +109,12 @@ impl Model {
                 outcome: Bytes::from_static(b"outcome"),
             });
         } else if known.is_none() {
-            append.opened.push(OpenedRun { run: id, workflow: workflow.into(), row: self.row(dice) });
+            append.opened.push(OpenedRun {
+                run: id,
+                workflow: workflow.into(),
+                key: None,
+                row: self.row(dice),
+            });
         } else if dice.chance(70) {
             append.updated.push(UpdatedRun { run: id, row: self.row(dice) });
         }

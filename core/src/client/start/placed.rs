@@ -17,6 +17,7 @@ use crate::data::id::{MessageId, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::error::Error;
@@ -74,6 +75,7 @@ pub(super) struct CheckedStart {
     pub(super) key: Option<Key>,
     pub(super) begin: Beginning,
     pub(super) signal: Option<FollowUp>,
+    pub(super) retry: RetryPolicy,
 }
 
 impl CheckedStart {
@@ -123,6 +125,7 @@ impl PlacedStart {
             workflow: self.start.workflow.clone(),
             input: self.start.input.clone(),
             start_at: self.start_at,
+            retry: self.start.retry.clone(),
             accepted,
             closed,
         };
@@ -142,7 +145,8 @@ impl PlacedStart {
         shared: Arc<ClientShared>,
         repeated: bool,
     ) -> Prepared<RunHandle<W>> {
-        let Self { run, start_at, start: CheckedStart { workflow, input, key, signal, .. }, .. } = self;
+        let Self { run, start_at, start: CheckedStart { workflow, input, key, signal, retry, .. }, .. } =
+            self;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             workflow: workflow.to_string(),
@@ -157,6 +161,7 @@ impl PlacedStart {
             start_at,
             repeated: Flag(repeated),
             parent: None,
+            retry,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

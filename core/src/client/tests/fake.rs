@@ -115,6 +115,8 @@ impl FakeStore {
             key: None,
             open: Some(row),
             closed: None,
+            link: None,
+            current: None,
             undelivered: Vec::new(),
         };
         self.state().described.insert(run, description);

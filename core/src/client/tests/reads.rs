@@ -68,6 +68,8 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
         key: Some("ada".to_owned()),
         open: None,
         closed: Some(closed),
+        link: None,
+        current: None,
         undelivered: vec![
             Undelivered { body: wire::encode_message(&late), at: NOW },
             Undelivered { body: bytes::Bytes::from_static(b"?"), at: NOW },

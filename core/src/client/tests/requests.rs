@@ -281,6 +281,8 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         key: Some("k".to_owned()),
         start_at: None,
         lease: LeaseId::FIRST,
+        chain: None,
+        run_retry: None,
     };
     store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));

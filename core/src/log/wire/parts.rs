@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
+use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
@@ -421,6 +422,57 @@ impl Part for RetryPolicy {
 
     fn absent() -> Option<Self> {
         Some(ONE_ATTEMPT)
+    }
+}
+
+/// `[first, predecessor, number]`
+impl Part for ChainLink {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| {
+            fields.put(&self.first);
+            fields.put(&self.predecessor);
+            fields.put(&self.number);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.fields(|fields| {
+            Ok(Self {
+                first: fields.take("first")?,
+                predecessor: fields.take("predecessor")?,
+                number: fields.take("number")?,
+            })
+        })
+    }
+}
+
+/// `[attempt, policy]`
+impl Part for Box<RunRetry> {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| {
+            fields.put(&self.attempt);
+            fields.put(&self.policy);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.fields(|fields| {
+            Ok(Self::new(RunRetry { attempt: fields.take("attempt")?, policy: fields.take("policy")? }))
+        })
+    }
+}
+
+/// The 24 bytes of each message together, because they are many.
+impl Part for KnownMessages {
+    fn write(&self, to: &mut Writer) {
+        to.bytes(&self.to_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let start = from.at();
+        let bytes = from.bytes()?;
+        Self::from_bytes(&bytes)
+            .ok_or_else(|| Fault::new(start, format!("{} bytes are not some times 24", bytes.len())))
     }
 }
 

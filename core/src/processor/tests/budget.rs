@@ -93,6 +93,7 @@ fn large_starts_stay_within_the_budget() {
             start_at: None,
             repeated: Flag(false),
             parent: None,
+            retry: crate::data::retry::RetryPolicy::none(),
         };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });

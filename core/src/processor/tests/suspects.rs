@@ -104,6 +104,7 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
         workflow,
         input: payload(&1),
         start_at: None,
+        retry: crate::data::retry::RetryPolicy::none(),
         accepted,
         closed,
     };

@@ -44,6 +44,7 @@ impl Compensation {
         source: Source,
     ) -> Self {
         let id = scope.next_id(source);
+        scope.note_compensation();
         if let Err(problem) = options.check() {
             scope.fault(format!("the compensation `{name}` at {source}: {problem}"));
         }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::log::event::Event;
 
 /// How many names stay that have no signal and no call.
 const NAMES_KEPT: usize = 16;
@@ -19,11 +20,23 @@ pub(super) struct Signals {
     arrived: Option<Name>,
     /// The size of the payloads that are buffered.
     bytes: usize,
+    /// How many signals have arrived.
+    count: u64,
+}
+
+/// A signal that arrived.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) message: MessageId,
+    pub(crate) payload: Payload,
+    pub(crate) key: Option<String>,
+    pub(crate) sender: Option<RunId>,
 }
 
 #[derive(Default)]
 struct OfName {
-    buffer: VecDeque<Payload>,
+    /// Each with its place among all signals that have arrived.
+    buffer: VecDeque<(u64, Received)>,
     /// Calls that were not woken since their last poll, ascending.
     waiters: VecDeque<CommandId>,
 }
@@ -42,10 +55,12 @@ impl OfName {
 
 impl Signals {
     /// Buffers a signal. Returns the oldest call that waits for its name and is to be woken.
-    pub(super) fn receive(&mut self, signal: &Name, payload: Payload) -> Option<CommandId> {
-        self.bytes += payload.bytes().len();
+    pub(super) fn receive(&mut self, signal: &Name, received: Received) -> Option<CommandId> {
+        self.bytes += received.payload.bytes().len();
+        self.count += 1;
+        let place = self.count;
         let of_name = self.of_name(signal);
-        of_name.buffer.push_back(payload);
+        of_name.buffer.push_back((place, received));
         let oldest = of_name.waiters.pop_front();
         if !of_name.waiters.is_empty() {
             self.arrived = Some(signal.clone());
@@ -56,11 +71,29 @@ impl Signals {
     /// Takes the next buffered signal of that name for a call.
     pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Payload> {
         let of_name = self.by_name.get_mut(signal)?;
-        let taken = of_name.buffer.pop_front()?;
+        let (_, Received { payload: taken, .. }) = of_name.buffer.pop_front()?;
         of_name.remove_waiter(call);
         self.bytes -= taken.bytes().len();
         self.tidy(signal);
         Some(taken)
+    }
+
+    /// Takes the signals that no call has taken, in the order of their arrival.
+    pub(super) fn take_left(&mut self) -> Vec<Event> {
+        self.bytes = 0;
+        let mut left = Vec::new();
+        for (signal, of_name) in &mut self.by_name {
+            left.extend(of_name.buffer.drain(..).map(|(place, received)| (place, signal.clone(), received)));
+        }
+        left.sort_unstable_by_key(|(place, ..)| *place);
+        let event = |(_, signal, Received { message, payload, key, sender })| Event::SignalReceived {
+            message,
+            signal,
+            payload,
+            key,
+            sender,
+        };
+        left.into_iter().map(event).collect()
     }
 
     /// The size of the payloads that no call has taken.
@@ -119,10 +152,16 @@ mod tests {
     fn names_that_are_used_once_do_not_pile_up() {
         let mut signals = Signals::default();
         let payload = Payload::encode(&1).unwrap();
+        let received = || Received {
+            message: MessageId::from_u128(1),
+            payload: payload.clone(),
+            key: None,
+            sender: None,
+        };
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
             signals.wait(&name, call);
-            assert_eq!(signals.receive(&name, payload.clone()), Some(call));
+            assert_eq!(signals.receive(&name, received()), Some(call));
             assert_eq!(signals.take(&name, call), Some(payload.clone()));
             // A call that is dropped
             signals.wait(&name, call);

@@ -8,6 +8,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
@@ -71,6 +72,13 @@ arbitrary! {
     ChildPolicy => (0..4_usize).prop_map(|index| Self::ALL[index]);
     Parent => (any::<RunId>(), any::<CommandId>()).prop_map(|(run, call)| Self { run, call });
     Name => text().prop_map(Self::from);
+    ChainLink => any::<(RunId, RunId, u32)>()
+        .prop_map(|(first, predecessor, number)| Self { first, predecessor, number });
+    Box<RunRetry> => any::<(u32, RetryPolicy)>()
+        .prop_map(|(attempt, policy)| Self::new(RunRetry { attempt, policy }));
+    KnownMessages => vec(any::<(MessageId, Timestamp)>(), 0..3).prop_map(|known| {
+        Self(known.into_iter().map(|(message, at)| KnownMessage { message, at }).collect())
+    });
     Flag => any::<bool>().prop_map(Self);
     Timestamp => {
         prop_oneof![-30..30_i64, Just(i64::MIN), Just(i64::MAX), any::<i64>()].prop_map(Self::from_micros)

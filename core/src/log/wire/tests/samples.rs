@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
@@ -24,6 +25,7 @@ const JSON: Payload =
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_123_456);
 const MESSAGE: MessageId = MessageId::from_u128(0x0198_c0de_7fff_4000_8000_0123_4567_89ab);
 const RUN: RunId = RunId::from_u128(0x0198_c0de_7fff_7011_8000_0123_4567_89ab);
+const SUCCESSOR: RunId = RunId::from_u128(0x0198_c0de_8fff_7011_8000_89ab_0123_4567);
 const ID: CommandId = CommandId::FIRST;
 const LATE_ID: CommandId = CommandId::new(100_000);
 
@@ -92,6 +94,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         lease: LeaseId::new(lease),
         parent: None,
         parent_call: None,
+        chain: None,
+        run_retry: None,
     };
     let child = |parent| Event::RunStarted {
         workflow: name("trial-onboarding"),
@@ -101,7 +105,31 @@ fn run_events() -> Vec<(&'static str, Event)> {
         lease: LeaseId::FIRST,
         parent: Some(parent),
         parent_call: Some(LATE_ID),
+        chain: None,
+        run_retry: None,
     };
+    let continuing = |run_retry| Event::RunStarted {
+        workflow: name("trial-onboarding"),
+        input: greeting(),
+        key: some("signup:42"),
+        start_at: Some(NOON),
+        lease: LeaseId::FIRST,
+        parent: None,
+        parent_call: None,
+        chain: Some(ChainLink { first: RUN, predecessor: SUCCESSOR, number: 3 }),
+        run_retry,
+    };
+    let retry = |attempt| {
+        let policy = RetryPolicy::exponential().max_attempts(5).non_retryable(["card-declined"]);
+        Some(Box::new(RunRetry { attempt, policy }))
+    };
+    let retried = |failure, uncompensated| Event::RunRetried {
+        successor: SUCCESSOR,
+        failure,
+        retry_at: NOON,
+        uncompensated,
+    };
+    let known = |messages| Event::MessagesKnown { messages: KnownMessages(messages) };
     let failed = |failure, uncompensated| Event::RunFailed { failure, uncompensated };
     let cancelled = |reason, uncompensated| Event::RunCancelled { reason, uncompensated };
     let terminated =
@@ -112,6 +140,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("in JSON", started(JSON, 1, some("signup:43"), None)),
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
         ("of a child", child(RUN)),
+        ("continuing another", continuing(None)),
+        ("another attempt", continuing(retry(2))),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
         ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
         ("least", Event::RunStalled { reason: String::new() }),
@@ -121,6 +151,12 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("least", Event::RunEnding { outcome: Outcome::Cancelled }),
         ("all", Event::RunEnding { outcome: Outcome::Failed(declined()) }),
         ("completed", Event::RunEnding { outcome: Outcome::Completed(greeting()) }),
+        ("least", Event::RunContinued { successor: SUCCESSOR }),
+        ("all", Event::RunContinued { successor: RUN }),
+        ("least", retried(broken(), Vec::new())),
+        ("all", retried(declined(), uncompensated())),
+        ("least", known(Vec::new())),
+        ("all", known(vec![KnownMessage { message: MESSAGE, at: NOON }; 2])),
         ("least", Event::RunCompleted { result: NOTHING }),
         ("all", Event::RunCompleted { result: ENCRYPTED }),
         ("least", failed(broken(), Vec::new())),
@@ -258,7 +294,16 @@ fn child_events() -> Vec<(&'static str, Event)> {
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let start = |input, key, start_at, repeated| {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
-        Message::Start { workflow, input, key, start_at, repeated, parent: None }
+        Message::Start { workflow, input, key, start_at, repeated, parent: None, retry: RetryPolicy::none() }
+    };
+    let retried = Message::Start {
+        workflow: name("trial-onboarding"),
+        input: NOTHING,
+        key: None,
+        start_at: None,
+        repeated: Flag(false),
+        parent: None,
+        retry: RetryPolicy::exponential().max_attempts(5),
     };
     let start_of_child = Message::Start {
         workflow: name("trial-onboarding"),
@@ -267,6 +312,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         start_at: None,
         repeated: Flag(false),
         parent: Some(Parent { run: RUN, call: LATE_ID }),
+        retry: RetryPolicy::none(),
     };
     let child_ended = |id, outcome| Message::ChildEnded { id, child: RUN, outcome };
     let ended = |id, task, outcome, committed| {
@@ -282,6 +328,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
         ("repeated", start(NOTHING, None, None, true)),
         ("of a child", start_of_child),
+        ("retried", retried),
         ("least", signal(NOTHING, None)),
         ("all", signal(ENCRYPTED, some("click:7"))),
         ("in JSON", signal(JSON, None)),

@@ -1,0 +1,180 @@
+//! The end of a run that is continued by another, and the first events of that other: by continue-as-new, or because the
+//! whole run is retried. It must not know how both are written.
+//!
+//! The code of the successor is not polled here. Its first events wait, as those of a stalled run do, and are released once
+//! they are in the log: so the end of the predecessor never depends on what the successor's code does.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
+use crate::data::failure::Failure;
+use crate::data::id::{EventSeq, MessageId, RunId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::past_event::PastEvent;
+use crate::run::state::RunState;
+use crate::run::{Progress, Run};
+use crate::workflow::program::Programs;
+
+/// A run that begins with the end of its predecessor.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    pub(crate) run: RunId,
+    pub(crate) workflow: Name,
+    pub(crate) key: Option<String>,
+    pub(crate) link: ChainLink,
+    /// Its first events, which no code has seen.
+    pub(crate) events: Vec<PastEvent>,
+}
+
+/// How a successor begins.
+struct Beginning {
+    input: Payload,
+    start_at: Option<Timestamp>,
+    retry: Option<Box<RunRetry>>,
+}
+
+impl Run {
+    /// Takes up a run of which the log has the first events, and whose code has seen none of them.
+    pub(crate) fn take_up(id: RunId, events: &[PastEvent], programs: &dyn Programs) -> Self {
+        let mut run = Self::new(id);
+        for past in events {
+            run.state.apply(past.at, &past.event);
+        }
+        run.program = programs.program(&run.state.workflow, id);
+        run
+    }
+
+    /// Ends the run because its workflow continues as new.
+    pub(super) fn continue_as_new(&mut self, at: Timestamp, input: Payload, progress: &mut Progress) {
+        let policy = self.state.retry.as_ref().map(|retry| retry.policy.clone());
+        let beginning = Beginning { input, start_at: None, retry: policy.and_then(RunRetry::first) };
+        let successor = self.successor(at, beginning);
+        let ended = Event::RunContinued { successor: successor.run };
+        self.succeed(at, ended, successor, progress);
+    }
+
+    /// Ends the run because it failed and is tried again. Returns false if it is not.
+    pub(super) fn retry_whole(&mut self, at: Timestamp, failure: &Failure, progress: &mut Progress) -> bool {
+        let Some(retry_at) = self.next_attempt_at(at, failure) else { return false };
+        let (Some(input), Some(retry)) = (self.state.input.clone(), self.state.retry.as_deref()) else {
+            return false;
+        };
+        let retry = RunRetry { attempt: retry.attempt.saturating_add(1), policy: retry.policy.clone() };
+        let retry = Some(Box::new(retry));
+        let successor = self.successor(at, Beginning { input, start_at: Some(retry_at), retry });
+        let ended = Event::RunRetried {
+            successor: successor.run,
+            failure: failure.clone(),
+            retry_at,
+            uncompensated: self.state.uncompensated.clone(),
+        };
+        self.succeed(at, ended, successor, progress);
+        true
+    }
+
+    /// When the next attempt begins, if there is one. A run that was asked to cancel itself is not tried again.
+    fn next_attempt_at(&self, at: Timestamp, failure: &Failure) -> Option<Timestamp> {
+        let retry = self.state.retry.as_ref().filter(|_| self.state.cancel.is_none())?;
+        let seed = self.state.id.as_u128() as u64;
+        let delay = retry.policy.delay_after(retry.attempt, failure, seed)?;
+        Some(at.saturating_add(delay))
+    }
+
+    /// Keeps signals that the code has not taken, for a successor.
+    pub(super) fn leave_behind(&mut self, signals: impl IntoIterator<Item = Event>) {
+        self.left.extend(signals);
+    }
+
+    /// Keeps what waits for the code, which is over: signals, and a request to cancel the run.
+    pub(super) fn leave_waiting(&mut self) {
+        let waiting = self.state.waiting.iter().map(|past| &past.event);
+        let left = waiting.filter(|event| is_passed_on(event)).cloned();
+        self.left.extend(left);
+    }
+
+    /// A resolution arrives after the end of the code: it is kept for a successor, if there may be one.
+    pub(super) fn leave_late(&mut self, resolution: &Event) {
+        if self.state.ending.is_some() && self.state.retry.is_some() && is_passed_on(resolution) {
+            self.left.push(resolution.clone());
+        }
+    }
+
+    fn successor(&mut self, at: Timestamp, beginning: Beginning) -> Box<Successor> {
+        let left = std::mem::take(&mut self.left);
+        let state = &self.state;
+        let (run, link) = (id_after(state.id, at), ChainLink::after(state.id, state.chain));
+        let Beginning { input, start_at, retry } = beginning;
+        let parent = state.parent.as_deref();
+        let started = Event::RunStarted {
+            workflow: state.workflow.clone(),
+            input,
+            lease: state.lease.expect("a run that has begun has a lease"),
+            key: state.key.clone(),
+            start_at,
+            // The parent is told how the chain ends.
+            parent: parent.map(|parent| parent.run),
+            parent_call: parent.map(|parent| parent.call),
+            chain: Some(link),
+            run_retry: retry,
+        };
+        let known = known_messages(state, &left, at);
+        let known = (!known.is_empty()).then_some(Event::MessagesKnown { messages: KnownMessages(known) });
+        let mut seq = EventSeq::FIRST;
+        let numbered = |event| {
+            let past = PastEvent { seq, at, event };
+            seq = seq.next();
+            past
+        };
+        let events = [started].into_iter().chain(known).chain(left).map(numbered).collect();
+        let (workflow, key) = (state.workflow.clone(), state.key.clone());
+        Box::new(Successor { run, workflow, key, link, events })
+    }
+
+    fn succeed(&mut self, at: Timestamp, ended: Event, successor: Box<Successor>, progress: &mut Progress) {
+        self.log(at, ended, progress);
+        progress.successor = Some(successor);
+    }
+}
+
+/// The id of the run that follows a run in its chain: in the same shard, born now, and the same whenever it is computed.
+fn id_after(run: RunId, at: Timestamp) -> RunId {
+    let mut hasher = Sha256::new();
+    hasher.update(b"successor");
+    hasher.update(run.as_u128().to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let random = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    RunId::new(at, run.shard(), random)
+}
+
+/// The last messages that the chain has logged. Those that are left to the successor are not among them.
+fn known_messages(state: &RunState, left: &[Event], at: Timestamp) -> Vec<KnownMessage> {
+    let passed_on: BTreeSet<MessageId> = left.iter().filter_map(message_of).collect();
+    let recent = |known: &KnownMessage| at.saturating_since(known.at) <= limits::KNOWN_MESSAGES_AGE_MAX;
+    let known =
+        state.messages.sorted().into_iter().map(|(message, at)| KnownMessage { message: *message, at: *at });
+    let mut known: Vec<KnownMessage> =
+        known.filter(|known| recent(known) && !passed_on.contains(&known.message)).collect();
+    known.sort_by_key(|known| Reverse(known.at));
+    known.truncate(limits::KNOWN_MESSAGES_MAX);
+    known
+}
+
+/// Whether a resolution that the code of a run has not taken is left to the successor.
+fn is_passed_on(event: &Event) -> bool {
+    message_of(event).is_some()
+}
+
+/// The message that a resolution came with, if a successor can take it as well.
+fn message_of(event: &Event) -> Option<MessageId> {
+    let (Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. }) = event else {
+        return None;
+    };
+    Some(*message)
+}

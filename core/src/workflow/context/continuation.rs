@@ -1,0 +1,95 @@
+//! The methods of the context by which a run that lives long keeps its history short. They must not know how a successor
+//! begins.
+
+use std::panic::Location;
+
+use super::Context;
+use crate::workflow::Workflow;
+use crate::workflow::calls::continue_as_new::ContinueAsNew;
+
+impl Context {
+    /// Ends this run, and has a new run of the same workflow and key go on with this input and a history of its own. The end of
+    /// the one and the beginning of the other are one commit.
+    ///
+    /// The future is never ready, so nothing after it is executed. Once it was polled, the run ends at the end of that poll,
+    /// and nothing can take that back: not a `select!` that another branch wins, nor a drop of the future. Open calls are
+    /// dropped, which cancels them.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const ITEM: Signal<u64> = Signal::new("item");
+    ///
+    /// /// Adds up ten numbers, however many runs that takes.
+    /// #[workflow(name = "sum")]
+    /// async fn sum(ctx: Context, state: (u32, u64)) -> WorkflowResult<u64> {
+    ///     let (count, sum) = state;
+    ///     if count == 10 {
+    ///         return Ok(sum);
+    ///     }
+    ///     let item = ctx.wait_for(ITEM).await?;
+    ///     ctx.continue_as_new::<sum>((count + 1, sum + item)).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<sum>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start::<sum>((0, 0)).await?;
+    /// for item in 1..=10 {
+    ///     run.signal(ITEM, item).await?;
+    /// }
+    /// // The handle follows the chain of runs.
+    /// assert_eq!(run.result().await?, 55);
+    /// assert_eq!(run.describe().await?.chain.map(|chain| chain.number), Some(11));
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// Signals that the run has not taken go along, in their order. Signals and requests that are sent to any run of the chain
+    /// reach the current one, and a key of a signal is recognised for a day, among the last 1,000 messages. Values of views
+    /// belong to the run that published them.
+    ///
+    /// # Errors
+    /// None. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by default), if `W` is
+    /// another workflow than the run's own, or if a compensation is registered, which the successor would not run.
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as a start does")]
+    pub fn continue_as_new<W: Workflow>(&self, input: W::Input) -> ContinueAsNew {
+        ContinueAsNew::new::<W>(&self.scope, &input, Location::caller())
+    }
+
+    /// Which attempt of the whole run this is, from 1 on: see [`StartRun::retry`](crate::client::StartRun::retry). It is 1 without a
+    /// retry policy.
+    pub fn attempt(&self) -> u32 {
+        self.scope.attempt()
+    }
+
+    /// The number of the event that the workflow is reacting to: how long its history is. It is the same in every replay, so
+    /// it may decide when a run [continues as new](Self::continue_as_new). At 10,000 events the worker logs a warning, and at
+    /// 50,000 the run stalls, by default.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// const ITEM: Signal<u64> = Signal::new("item");
+    ///
+    /// #[workflow(name = "collect")]
+    /// async fn collect(ctx: Context, mut sum: u64) -> WorkflowResult<u64> {
+    ///     loop {
+    ///         sum += ctx.wait_for(ITEM).await?;
+    ///         if ctx.history_len() > 5_000 {
+    ///             ctx.continue_as_new::<collect>(sum).await;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn history_len(&self) -> u32 {
+        self.scope.history_len()
+    }
+}

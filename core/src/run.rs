@@ -18,7 +18,6 @@ use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, Programs};
-use crate::workflow::scope::call::Awaited;
 use crate::workflow::scope::views::Views;
 
 use crate::data::call_map::CallMap;
@@ -131,22 +130,27 @@ impl Run {
         let at = at.max(self.state.now);
         // Most resolutions have one decision.
         let mut progress = Progress { events: Vec::with_capacity(2), ..Progress::default() };
+        self.take_in(at, resolution, &mut progress);
+        self.compensate(at, &mut progress);
+        progress
+    }
+
+    /// Logs a resolution and what the program decides after it, without what the engine does then.
+    fn take_in(&mut self, at: Timestamp, resolution: Event, progress: &mut Progress) {
         if self.state.queues() || self.program.is_none() {
-            self.log(at, resolution, &mut progress);
-            return progress;
+            return self.log(at, resolution, progress);
         }
         match self.poll(at, &resolution) {
             Ok(decisions) => {
-                self.log(at, resolution, &mut progress);
-                self.decide(at, decisions, &mut progress);
-                self.log_views(at, &mut progress);
+                self.log(at, resolution, progress);
+                self.decide(at, decisions, progress);
+                self.log_views(at, progress);
             }
             Err(reason) => {
-                self.log(at, Event::RunStalled { reason }, &mut progress);
-                self.log(at, resolution, &mut progress);
+                self.log(at, Event::RunStalled { reason }, progress);
+                self.log(at, resolution, progress);
             }
         }
-        progress
     }
 
     /// Stalls the run for a reason other than its code.
@@ -163,7 +167,9 @@ impl Run {
         self.program = None;
         let unfinished = self.state.activities.values().filter(|activity| activity.compensation);
         let unfinished = unfinished.map(|activity| activity.name.to_string());
-        let left = self.state.compensations.iter().rev().map(|left| left.activity.to_string());
+        let rounds = self.state.rounds.iter().flat_map(|round| round.left.iter().rev());
+        let left = rounds.chain(self.state.compensations.iter().rev());
+        let left = left.map(|left| left.activity.to_string());
         let skipped = unfinished.chain(left).collect();
         self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
         progress
@@ -173,7 +179,8 @@ impl Run {
     pub(crate) fn bytes(&self) -> usize {
         let state = &self.state;
         let input = state.input.as_ref().map_or(0, |input| input.bytes().len());
-        let calls = state.activities.len() + state.compensations.len();
+        let rounds = state.rounds.iter().map(|round| round.left.len()).sum::<usize>();
+        let calls = state.activities.len() + state.compensations.len() + rounds;
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + code
@@ -212,11 +219,7 @@ impl Run {
 
     fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
         let open = self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default();
-        let wait = |call: Awaited| {
-            let is_running = is_running(call.id);
-            self.state.wait_of(call, is_running)
-        };
-        open.into_iter().map(wait).collect()
+        open.into_iter().filter_map(|call| self.state.wait_of(call, is_running)).collect()
     }
 
     /// Why its code does not go on, in words, if it has stalled.
@@ -254,11 +257,9 @@ impl Run {
             self.program = None;
             // Nothing follows the end of a run.
             self.log_views(at, progress);
-            let compensate =
-                !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
-            if compensate {
+            let undoes = !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
+            if undoes || !self.state.rounds.is_empty() {
                 self.log(at, Event::RunEnding { outcome }, progress);
-                self.compensate_next(at, progress);
             } else {
                 self.close(at, outcome, progress);
             }
@@ -324,6 +325,7 @@ impl Run {
             None => {}
         }
         self.log_views(now, progress);
+        self.compensate(now, progress);
     }
 
     /// Logs the program's decisions after some of the waiting resolutions.
@@ -335,15 +337,25 @@ impl Run {
         }
     }
 
-    /// Schedules the next compensation, the last registered first, or logs the terminal event if none is left.
-    fn compensate_next(&mut self, at: Timestamp, progress: &mut Progress) {
-        match (self.state.compensations.last(), self.state.ending.clone()) {
-            (Some(next), _) => {
-                let scheduled = Event::CompensationScheduled { id: next.id };
-                self.log(at, scheduled, progress);
+    /// Schedules the next compensation, the last registered first: of the oldest round, whose end is logged if none of it is
+    /// left, or at the end of the run, which is logged after them.
+    fn compensate(&mut self, at: Timestamp, progress: &mut Progress) {
+        while self.state.compensating.is_none() && self.state.closed.is_none() {
+            let round = self.state.rounds.front();
+            let left = round.map_or(&self.state.compensations, |round| &round.left);
+            let next = left.last().map(|next| next.id);
+            match (next, round, &self.state.ending) {
+                (Some(id), Some(_), _) | (Some(id), None, Some(_)) => {
+                    self.log(at, Event::CompensationScheduled { id }, progress);
+                }
+                (None, Some(round), _) => {
+                    let ended =
+                        Event::CompensationsEnded { id: round.id, uncompensated: round.failed.clone() };
+                    self.take_in(at, ended, progress);
+                }
+                (None, None, Some(outcome)) => self.close(at, Outcome::clone(outcome), progress),
+                (_, None, None) => return,
             }
-            (None, Some(outcome)) => self.close(at, *outcome, progress),
-            (None, None) => {}
         }
     }
 

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 pub use self::call_error::{BranchError, CallError};
 pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::branch::BranchFuture;
+pub use self::calls::compensate::CompensateFuture;
 pub use self::calls::compensation::Compensation;
 pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;

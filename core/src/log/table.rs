@@ -226,6 +226,23 @@ macro_rules! events {
             /// Why its last attempt failed.
             failure: Failure,
         }
+        /// The run gave up a compensation that it had registered.
+        "compensation.discarded" 1 => CompensationDiscarded = 52: Decision, Nothing {
+            /// The durable call that registered it.
+            id: CommandId,
+        }
+        /// The run began a round: all registered compensations are executed, the last registered first.
+        "compensations.begun" 1 => CompensationsBegun = 50: Decision, Nothing {
+            /// The durable call.
+            id: CommandId,
+        }
+        /// A round of compensations ended.
+        "compensations.ended" 1 => CompensationsEnded = 51: Resolution, Outcome {
+            /// The durable call.
+            id: CommandId,
+            /// Those that failed, in the order of their execution.
+            uncompensated: Vec<Uncompensated>,
+        }
         /// The workflow returned a value. Terminal.
         "run.completed" 1 => RunCompleted = 25: Decision, Terminal(Completed) {
             /// The value.

@@ -261,8 +261,11 @@ impl Live {
             group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
         if over {
-            group.effects.extend(executing.drop_all().map(abort));
-            group.effects.extend(executing.drop_tasks().map(|seq| withdraw(TaskId { run, seq })));
+            // The compensations of a round go on.
+            let goes_on = |call| self.run.state.activities.contains(call);
+            group.effects.extend(executing.drop_all_but(goes_on).into_iter().map(abort));
+            let tasks = executing.drop_tasks(goes_on).into_iter();
+            group.effects.extend(tasks.map(|seq| withdraw(TaskId { run, seq })));
         }
         dispatch
     }

@@ -43,6 +43,10 @@ enum Plan {
     Wait(u8),
     WaitFor(u8, u8),
     Compensate,
+    /// A compensation that is discarded after the plan.
+    Discard(Box<Plan>),
+    /// A round, which is dropped after some seconds.
+    Round(u8),
     Fail,
     /// One after the other.
     Seq(Vec<Plan>),
@@ -126,6 +130,15 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
             Plan::Compensate => {
                 ctx.on_failure::<Retried>(seen.get());
                 Ok(ctx.random())
+            }
+            Plan::Discard(plan) => {
+                let compensation = ctx.on_failure::<Work>(seen.get());
+                let result = branch(*plan).await;
+                result.map(|value| value ^ u64::from(compensation.discard()))
+            }
+            Plan::Round(secs) => {
+                let round = ctx.branch(async { Ok(ctx.compensate().await.len() as u64) });
+                round.timeout(Duration::from_secs(u64::from(secs) + 1)).await
             }
             Plan::Fail => Err(WorkflowError::new("planned", "as planned")),
             Plan::Seq(plans) => {
@@ -237,6 +250,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         2 => (0..2_u8).prop_map(Plan::Wait),
         2 => (0..2_u8, 0..6_u8).prop_map(|(signal, secs)| Plan::WaitFor(signal, secs)),
         1 => Just(Plan::Compensate),
+        1 => (0..6_u8).prop_map(Plan::Round),
         1 => Just(Plan::Fail),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
@@ -258,6 +272,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 1 => (one(), one()).prop_map(|(one, other)| Branches::Lock(one, other)),
             ]
             .prop_map(Plan::Branches),
+            1 => one().prop_map(Plan::Discard),
             1 => one().prop_map(Plan::Catch),
             1 => one().prop_map(Plan::Guard),
         ]

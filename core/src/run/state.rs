@@ -18,7 +18,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
-use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
+use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask, Round};
 use crate::store::append::ClosedStatus;
 
 /// The state of one run according to its log.
@@ -50,7 +50,13 @@ pub(crate) struct RunState {
     pub(crate) timers: CallMap<Timestamp>,
     /// The logged signals and requests, since a message is logged once however often it is delivered.
     pub(crate) messages: IdMap<MessageId, ()>,
+    /// The compensations that no round has.
     pub(crate) compensations: Vec<PendingCompensation>,
+    /// The rounds that have begun and not ended, the oldest first: one after the other is executed.
+    pub(crate) rounds: VecDeque<Round>,
+    /// The one that is executed.
+    pub(crate) compensating: Option<CommandId>,
+    /// What failed, in the rounds as well.
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
     /// Boxed, because few runs have one.
@@ -107,6 +113,8 @@ impl RunState {
             timers: CallMap::new(),
             messages: IdMap::default(),
             compensations: Vec::new(),
+            rounds: VecDeque::new(),
+            compensating: None,
             uncompensated: Vec::new(),
             cancel: None,
             ending: None,
@@ -147,7 +155,8 @@ impl RunState {
 
     /// Whether a new resolution has to wait, because the program cannot take it or others wait already.
     pub(crate) fn queues(&self) -> bool {
-        self.stalled.is_some() || !self.waiting.is_empty()
+        // After the end of its code, nothing waits for it.
+        self.ending.is_none() && (self.stalled.is_some() || !self.waiting.is_empty())
     }
 
     /// The activities whose attempt is, or should be, running in this process.
@@ -247,6 +256,9 @@ impl RunState {
                 let (id, activity, input) = (*id, activity.clone(), input.clone());
                 self.register(PendingCompensation { id, activity, input, options: options.clone() });
             }
+            Event::CompensationDiscarded { id } => self.discard(*id),
+            Event::CompensationsBegun { id } => self.begin_round(*id),
+            Event::CompensationsEnded { id, .. } => self.rounds.retain(|round| round.id != *id),
             Event::RunEnding { outcome } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),
             Event::RunCompleted { .. } => self.close(ClosedStatus::Completed),
@@ -341,6 +353,7 @@ impl RunState {
 
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(id)?;
+        self.compensating.take_if(|compensating| *compensating == id);
         self.input_bytes -= activity.input.bytes().len();
         self.tasks -= usize::from(activity.task.is_some());
         self.retried -= usize::from(activity.last_failure.is_some());
@@ -365,22 +378,20 @@ impl RunState {
         }
     }
 
-    /// Removes all activities, timers and deadlines.
-    fn clear(&mut self) {
-        self.activities.clear();
-        self.input_bytes = self.compensations.iter().map(|left| left.input.bytes().len()).sum();
-        self.tasks = 0;
-        self.retried = 0;
-        self.deadlines.clear();
-        self.retries.clear();
-        self.timers.clear();
-    }
-
-    /// The workflow has returned, so that only its compensations are left to execute.
+    /// The workflow has returned, so that only its compensations are left to execute: those of rounds that go on, and unless
+    /// it returned a value, those that are registered.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
         self.waiting.clear();
-        self.clear();
+        if let Outcome::Completed(_) = outcome {
+            let unused = std::mem::take(&mut self.compensations);
+            self.input_bytes -= unused.iter().map(|unused| unused.input.bytes().len()).sum::<usize>();
+        }
+        let given_up = self.activities.iter().filter(|(_, activity)| !activity.compensation);
+        let given_up: Vec<CommandId> = given_up.map(|(id, _)| id).collect();
+        given_up.into_iter().for_each(|id| _ = self.remove_activity(id));
+        self.deadlines.retain(|deadline| deadline.kind != DeadlineKind::Timer);
+        self.timers.clear();
     }
 
     fn register(&mut self, compensation: PendingCompensation) {
@@ -388,25 +399,48 @@ impl RunState {
         self.compensations.push(compensation);
     }
 
+    fn discard(&mut self, id: CommandId) {
+        if let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) {
+            self.input_bytes -= self.compensations.remove(index).input.bytes().len();
+        }
+    }
+
+    fn begin_round(&mut self, id: CommandId) {
+        let left = std::mem::take(&mut self.compensations);
+        self.rounds.push_back(Round { id, left, failed: Vec::new() });
+    }
+
     fn compensate(&mut self, id: CommandId) {
-        let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) else {
-            return;
-        };
-        let compensation = self.compensations.remove(index);
+        let left = self.rounds.front_mut().map_or(&mut self.compensations, |round| &mut round.left);
+        let Some(index) = left.iter().rposition(|compensation| compensation.id == id) else { return };
+        let compensation = left.remove(index);
         self.input_bytes -= compensation.input.bytes().len();
+        self.compensating = Some(id);
         self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
     }
 
     fn compensation_failed(&mut self, id: CommandId, failure: &Failure) {
         if let Some(activity) = self.remove_activity(id) {
             let uncompensated = Uncompensated { activity: activity.name.into(), failure: failure.clone() };
+            if let Some(round) = self.rounds.front_mut() {
+                round.failed.push(uncompensated.clone());
+            }
             self.uncompensated.push(uncompensated);
         }
     }
 
     fn close(&mut self, status: ClosedStatus) {
         self.closed = Some(status);
-        self.clear();
+        self.activities.clear();
+        self.input_bytes = 0;
+        self.tasks = 0;
+        self.retried = 0;
+        self.deadlines.clear();
+        self.retries.clear();
+        self.timers.clear();
+        self.compensations.clear();
+        self.rounds.clear();
+        self.compensating = None;
         self.waiting.clear();
     }
 }

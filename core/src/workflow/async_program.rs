@@ -107,6 +107,9 @@ impl AsyncProgram {
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
             Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
+            Event::CompensationsEnded { id, uncompensated } => {
+                self.scope.round_ended(*id, uncompensated.clone());
+            }
             Event::CancelRequested { .. } => {
                 if self.input.is_some() {
                     // A run that is cancelled before its delayed start never runs its code.
@@ -133,6 +136,8 @@ impl AsyncProgram {
             | Event::RunEnding { .. }
             | Event::SignalSent { .. }
             | Event::CompensationRegistered { .. }
+            | Event::CompensationDiscarded { .. }
+            | Event::CompensationsBegun { .. }
             | Event::CompensationScheduled { .. }
             | Event::CompensationCompleted { .. }
             | Event::CompensationFailed { .. }

@@ -3,6 +3,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod branch;
+pub(crate) mod compensate;
 pub(crate) mod compensation;
 pub(crate) mod for_each;
 pub(crate) mod future;

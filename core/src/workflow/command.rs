@@ -49,6 +49,12 @@ pub(crate) enum Command {
         input: Payload,
         options: ActivityOptions,
     },
+    DiscardCompensation {
+        id: CommandId,
+    },
+    BeginCompensations {
+        id: CommandId,
+    },
     /// Boxed, because it is large and every command has its size.
     SendSignal(Box<SendSignal>),
 }
@@ -94,7 +100,9 @@ impl Command {
             | Self::CancelActivity { id, .. }
             | Self::StartTimer { id, .. }
             | Self::CancelTimer { id }
-            | Self::RegisterCompensation { id, .. } => *id,
+            | Self::RegisterCompensation { id, .. }
+            | Self::DiscardCompensation { id }
+            | Self::BeginCompensations { id } => *id,
             Self::SendSignal(send) => send.id,
         }
     }
@@ -108,7 +116,11 @@ impl Command {
                 }
                 // The event has the content, and so has the message.
                 Self::SendSignal(send) => EVENT_BYTES + 2 * send.payload.bytes().len(),
-                Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
+                Self::CancelActivity { .. }
+                | Self::StartTimer { .. }
+                | Self::CancelTimer { .. }
+                | Self::DiscardCompensation { .. }
+                | Self::BeginCompensations { .. } => 0,
             }
     }
 
@@ -124,6 +136,8 @@ impl Command {
             Self::RegisterCompensation { id, activity, input, options } => {
                 Event::CompensationRegistered { id, activity, input, options }
             }
+            Self::DiscardCompensation { id } => Event::CompensationDiscarded { id },
+            Self::BeginCompensations { id } => Event::CompensationsBegun { id },
             Self::SendSignal(send) => {
                 let SendSignal { id, to, signal, payload } = *send;
                 Event::SignalSent { id, to, signal, payload }
@@ -145,7 +159,11 @@ impl Command {
             ) => id == recorded_id && activity == recorded_name,
             (Self::CancelActivity { id, .. }, Event::ActivityCancelled { id: recorded_id })
             | (Self::StartTimer { id, .. }, Event::TimerStarted { id: recorded_id, .. })
-            | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id }) => id == recorded_id,
+            | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id })
+            | (Self::DiscardCompensation { id }, Event::CompensationDiscarded { id: recorded_id })
+            | (Self::BeginCompensations { id }, Event::CompensationsBegun { id: recorded_id }) => {
+                id == recorded_id
+            }
             (Self::SendSignal(send), Event::SignalSent { id, signal, .. }) => {
                 send.id == *id && send.signal == *signal
             }
@@ -155,6 +173,8 @@ impl Command {
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
                 | Self::RegisterCompensation { .. }
+                | Self::DiscardCompensation { .. }
+                | Self::BeginCompensations { .. }
                 | Self::SendSignal(_),
                 _,
             ) => false,
@@ -174,6 +194,8 @@ impl fmt::Display for Command {
             Self::RegisterCompensation { id, activity, .. } => {
                 write!(f, "registers compensation `{activity}` (call {id})")
             }
+            Self::DiscardCompensation { id } => write!(f, "discards the compensation of call {id}"),
+            Self::BeginCompensations { id } => write!(f, "begins to compensate (call {id})"),
             Self::SendSignal(send) => {
                 let SendSignal { id, to, signal, payload: _ } = &**send;
                 write!(f, "sends signal `{signal}` to {to} (call {id})")

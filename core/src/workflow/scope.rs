@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod call_handle;
+mod compensations;
 pub(crate) mod data;
 mod grants;
 mod local;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::compensations::Compensations;
 use self::signals::Signals;
 use self::size::PollSize;
 use self::views::Views;
@@ -60,6 +62,7 @@ struct Inner {
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
     signals: Signals,
+    compensations: Compensations,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -100,6 +103,7 @@ impl Scope {
                 calls: CallMap::new(),
                 unresolved: 0,
                 signals: Signals::default(),
+                compensations: Compensations::default(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
@@ -263,7 +267,13 @@ impl Scope {
         let inner = self.inner.borrow();
         let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
-            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_) | CallKind::Permit(_))
+            Some(
+                CallKind::Activity(_)
+                | CallKind::Timer(_)
+                | CallKind::Signal(_)
+                | CallKind::Permit(_)
+                | CallKind::Round,
+            )
             | None => None,
         };
         open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)

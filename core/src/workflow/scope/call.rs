@@ -8,6 +8,7 @@ use super::permits::Permits;
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
 use crate::data::name::Name;
+use crate::data::outcome::Uncompensated;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::workflow::command::{Command, Source};
@@ -30,6 +31,8 @@ pub(crate) enum CallKind {
     Timer(Timestamp),
     Signal(Name),
     Permit(Rc<Permits>),
+    /// The end of a round of compensations.
+    Round,
 }
 
 /// How an open call is cancelled.
@@ -50,7 +53,8 @@ impl CallKind {
             Self::Step(name) => CancelAction::Step(name.clone()),
             // A signal stays buffered until a call takes it.
             // A permit is passed on by the future that waits for it.
-            Self::Signal(_) | Self::Permit(_) => CancelAction::Nothing,
+            // A round that has begun goes on.
+            Self::Signal(_) | Self::Permit(_) | Self::Round => CancelAction::Nothing,
         }
     }
 
@@ -81,6 +85,7 @@ pub(crate) enum Resolution {
     /// Boxed to make every open call smaller.
     Failed(Box<Failure>),
     Fired,
+    Compensated(Vec<Uncompensated>),
     Cancelled,
 }
 
@@ -92,6 +97,7 @@ impl fmt::Display for CallKind {
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
             Self::Signal(name) => write!(f, "signal `{name}`"),
             Self::Permit(permits) => permits.fmt(f),
+            Self::Round => f.write_str("compensations"),
         }
     }
 }

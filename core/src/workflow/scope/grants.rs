@@ -31,7 +31,11 @@ impl Scope {
         let waits: Vec<(Rc<Permits>, Source)> = unresolved
             .filter_map(|(_, call)| match &call.kind {
                 CallKind::Permit(permits) => Some((Rc::clone(permits), call.source)),
-                CallKind::Activity(_) | CallKind::Step(_) | CallKind::Timer(_) | CallKind::Signal(_) => None,
+                CallKind::Activity(_)
+                | CallKind::Step(_)
+                | CallKind::Timer(_)
+                | CallKind::Signal(_)
+                | CallKind::Round => None,
             })
             .collect();
         match &waits[..] {

@@ -209,6 +209,12 @@ fn compensation_events() -> Vec<(&'static str, Event)> {
         ("all", Event::CompensationCompleted { id: LATE_ID }),
         ("least", Event::CompensationFailed { id: ID, failure: broken() }),
         ("all", Event::CompensationFailed { id: LATE_ID, failure: declined() }),
+        ("least", Event::CompensationDiscarded { id: ID }),
+        ("all", Event::CompensationDiscarded { id: LATE_ID }),
+        ("least", Event::CompensationsBegun { id: ID }),
+        ("all", Event::CompensationsBegun { id: LATE_ID }),
+        ("least", Event::CompensationsEnded { id: ID, uncompensated: Vec::new() }),
+        ("all", Event::CompensationsEnded { id: LATE_ID, uncompensated: uncompensated() }),
     ]
 }
 

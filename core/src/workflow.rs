@@ -36,6 +36,7 @@ pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;
 pub use self::calls::mutex::{LockFuture, Mutex, MutexGuard};
 pub use self::calls::record::RecordFuture;
+pub use self::calls::scope::{ScopeFuture, ScopeHandle};
 pub use self::calls::semaphore::{AcquireFuture, Permit, Semaphore};
 pub use self::calls::signal::SignalFuture;
 pub use self::calls::spawn::Spawn;

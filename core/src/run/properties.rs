@@ -64,6 +64,11 @@ enum Plan {
     Branches(Branches),
     /// Continues after an error.
     Catch(Box<Plan>),
+    Shield(Box<Plan>),
+    /// A scope with a deadline, whose code goes on after that with another plan.
+    Scope(u8, Box<Plan>, Box<Plan>),
+    /// A scope, which is cancelled when another plan is done.
+    Stop(Box<Plan>, Box<Plan>),
     /// A destructor that registers a compensation.
     Guard(Box<Plan>),
 }
@@ -164,6 +169,26 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 pending.next().await.unwrap_or(Ok(5))
             }
             Plan::Branches(branches) => follow_branches(&ctx, branches, &seen, &branch).await,
+            Plan::Shield(plan) => ctx.shield(branch(*plan)).await,
+            Plan::Scope(secs, plan, after) => {
+                let scope = ctx.scope(async {
+                    match branch(*plan).await {
+                        Err(error) if error.is_cancelled() => branch(*after).await.and(Err(error)),
+                        result => result,
+                    }
+                });
+                scope.deadline(Duration::from_secs(u64::from(secs) + 1)).await
+            }
+            Plan::Stop(plan, other) => {
+                let scope = ctx.scope(branch(*plan));
+                let handle = scope.handle();
+                let stop = async {
+                    let done = branch(*other).await;
+                    done.map(|done| done ^ u64::from(handle.cancel()))
+                };
+                let (one, other) = join(scope, stop).await;
+                one.and_then(|one| other.map(|other| one ^ other))
+            }
             Plan::Catch(plan) => Ok(branch(*plan).await.unwrap_or(7)),
             Plan::Guard(plan) => {
                 let _guard = Guard(ctx.clone(), Rc::clone(&seen));
@@ -273,6 +298,9 @@ fn plan() -> impl Strategy<Value = Plan> {
             ]
             .prop_map(Plan::Branches),
             1 => one().prop_map(Plan::Discard),
+            2 => one().prop_map(Plan::Shield),
+            1 => (0..6_u8, one(), one()).prop_map(|(secs, plan, after)| Plan::Scope(secs, plan, after)),
+            1 => (one(), one()).prop_map(|(plan, other)| Plan::Stop(plan, other)),
             1 => one().prop_map(Plan::Catch),
             1 => one().prop_map(Plan::Guard),
         ]
@@ -413,9 +441,13 @@ fn undisturbed(fixture: &RunFixture) -> Vec<PastEvent> {
 
 fn decisions(log: &[PastEvent]) -> Vec<&Event> {
     let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
-    // The engine decides the terminal event after compensations.
+    // The engine decides the terminal event after compensations, and whether it must wait for a round.
     let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
-    decided.filter(|event| !ending || !event.is_terminal()).collect()
+    let rounds = log.iter().any(|past| matches!(past.event, Event::CompensationsBegun { .. }));
+    let is_end = |event: &Event| {
+        (ending || rounds) && event.is_terminal() || rounds && matches!(event, Event::RunEnding { .. })
+    };
+    decided.filter(|event| !is_end(event)).collect()
 }
 
 proptest! {

@@ -10,6 +10,7 @@ pub(crate) mod future;
 pub(crate) mod mutex;
 pub(crate) mod publish;
 pub(crate) mod record;
+pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod select;
 pub(crate) mod semaphore;

@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod call_handle;
+pub(crate) mod cancellation;
 mod compensations;
 pub(crate) mod data;
 mod grants;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::cancellation::Cancellations;
 use self::compensations::Compensations;
 use self::signals::Signals;
 use self::size::PollSize;
@@ -41,8 +43,7 @@ pub(crate) struct Scope {
     run: RunId,
     payload_bytes_max: usize,
     now: Cell<Timestamp>,
-    /// Whether the run was asked to cancel itself.
-    cancelled: Cell<bool>,
+    cancellations: Cancellations,
     mark: Arc<PollMark>,
     last_source: Cell<Option<Source>>,
     inner: RefCell<Inner>,
@@ -90,7 +91,7 @@ impl Scope {
             run,
             payload_bytes_max,
             now: Cell::new(Timestamp::MIN),
-            cancelled: Cell::new(false),
+            cancellations: Cancellations::default(),
             mark,
             last_source: Cell::new(None),
             inner: RefCell::new(Inner {
@@ -142,11 +143,6 @@ impl Scope {
     /// Moves the run's clock, never backwards.
     pub(crate) fn set_now(&self, at: Timestamp) {
         self.now.set(self.now.get().max(at));
-    }
-
-    /// Whether the run was asked to cancel itself.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
     }
 
     /// Sets the local resolutions of the next poll.
@@ -283,20 +279,6 @@ impl Scope {
     pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
         let oldest = self.inner.borrow_mut().signals.receive(signal, payload);
         oldest.inspect(|waiter| self.wake(*waiter));
-    }
-
-    /// Cancels all open calls in the order of their ids, and resolves them with the cancellation, except for those that go on.
-    pub(crate) fn cancel(&self) {
-        self.cancelled.set(true);
-        let open: Vec<CommandId> = {
-            let inner = self.inner.borrow();
-            let ends = |call: &OpenCall| call.resolution.is_none() && !call.outlives_cancellation;
-            inner.calls.iter().filter(|(_, call)| ends(call)).map(|(id, _)| id).collect()
-        };
-        for id in open {
-            self.cancel_call(id);
-            self.resolve(id, Resolution::Cancelled);
-        }
     }
 
     /// How many open calls have no resolution yet, without the waits for permits of the run itself.

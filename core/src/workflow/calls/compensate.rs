@@ -38,6 +38,10 @@ impl DurableCall for CompensateCall {
         site.scope.has_nothing_to_compensate()
     }
 
+    fn is_shielded(&self) -> bool {
+        true
+    }
+
     fn value(_: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         match resolution {
             Resolution::Compensated(uncompensated) => Some(uncompensated),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::cancellation::CancelScope;
 use super::permits::Permits;
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
@@ -18,7 +19,9 @@ pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) source: Source,
     pub(super) waker: Option<Waker>,
-    /// Whether it goes on after the run was asked to cancel itself.
+    /// The part of the code that opened it.
+    pub(super) within: Option<Rc<CancelScope>>,
+    /// Whether no cancellation ends it.
     pub(super) outlives_cancellation: bool,
     pub(super) resolution: Option<Resolution>,
 }

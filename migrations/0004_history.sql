@@ -76,6 +76,9 @@ begin
                 when 16 then 'value.recorded'
                 when 30 then 'view.published'
                 when 17 then 'cancel.requested'
+                when 53 then 'deadline.passed'
+                when 55 then 'run.paused'
+                when 56 then 'run.unpaused'
                 when 18 then 'run.stalled'
                 when 19 then 'run.resumed'
                 when 20 then 'run.ending'
@@ -89,6 +92,7 @@ begin
                 when 25 then 'run.completed'
                 when 26 then 'run.failed'
                 when 27 then 'run.cancelled'
+                when 54 then 'run.timed-out'
                 when 28 then 'run.terminated'
                 else 'kind-' || v_value
             end;
@@ -162,7 +166,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? deadline time? grace_until time?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'
@@ -183,6 +187,9 @@ declare
         when 'value.recorded' then '1 name text value payload'
         when 'view.published' then '1 view text value payload'
         when 'cancel.requested' then '1 message uuid reason text?'
+        when 'deadline.passed' then '1 deadline time'
+        when 'run.paused' then '1 message uuid reason text?'
+        when 'run.unpaused' then '1 message uuid'
         when 'run.stalled' then '1 reason text'
         when 'run.resumed' then '1 released number'
         when 'run.ending' then '1 outcome outcome'
@@ -196,6 +203,8 @@ declare
         when 'run.completed' then '1 result payload'
         when 'run.failed' then '1 failure failure uncompensated uncompensated[]?'
         when 'run.cancelled' then '1 reason text? uncompensated uncompensated[]?'
+        when 'run.timed-out'
+            then '1 deadline time grace_until time? uncompensated uncompensated[]? skipped text[]?'
         when 'run.terminated' then '1 message uuid reason text skipped text[]?'
     end;
 

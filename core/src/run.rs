@@ -45,6 +45,8 @@ pub(crate) struct Run {
     program: Option<Box<dyn Program>>,
     /// Why there is no program, if the log does not say so.
     diagnosis: Option<String>,
+    /// The steps that are to begin after the pause: they were under way in another process, or before the run left memory.
+    held_steps: CallMap<StepRequest>,
     /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
     /// runs have none.
     adoption: Option<Box<Event>>,
@@ -86,7 +88,8 @@ impl Progress {
 
 impl Run {
     fn new(id: RunId) -> Self {
-        Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None }
+        let (state, held_steps) = (RunState::new(id), CallMap::new());
+        Self { state, program: None, diagnosis: None, held_steps, adoption: None }
     }
 
     /// Starts a run whose workflow this worker does not know: only its start is logged.
@@ -156,23 +159,59 @@ impl Run {
     /// Stalls the run for a reason other than its code.
     pub(crate) fn stall(&mut self, at: Timestamp, reason: String) -> Progress {
         let mut progress = Progress::default();
-        self.program = None;
+        self.drop_program();
         self.log(at.max(self.state.now), Event::RunStalled { reason }, &mut progress);
         progress
     }
 
     /// Ends the run without polling its code.
     pub(crate) fn terminate(&mut self, at: Timestamp, message: MessageId, reason: String) -> Progress {
-        let mut progress = Progress::default();
-        self.program = None;
+        self.drop_program();
+        let skipped = self.unfinished_compensations();
+        self.note(at, Event::RunTerminated { message, reason, skipped })
+    }
+
+    /// The grace of the run is over: it ends as by a termination.
+    pub(crate) fn grace_over(&mut self, at: Timestamp) -> Progress {
+        let Some(limits) = self.state.limits.clone() else { return Progress::default() };
+        self.drop_program();
+        let (at, skipped) = (at.max(self.state.now), self.unfinished_compensations());
+        let uncompensated = self.state.uncompensated.clone();
+        let (deadline, grace_until) = (limits.deadline, Some(at));
+        self.note(at, Event::RunTimedOut { deadline, grace_until, uncompensated, skipped })
+    }
+
+    /// The activities of the compensations that are not over, in the order of their execution.
+    fn unfinished_compensations(&self) -> Vec<String> {
         let unfinished = self.state.activities.values().filter(|activity| activity.compensation);
         let unfinished = unfinished.map(|activity| activity.name.to_string());
         let rounds = self.state.rounds.iter().flat_map(|round| round.left.iter().rev());
         let left = rounds.chain(self.state.compensations.iter().rev());
-        let left = left.map(|left| left.activity.to_string());
-        let skipped = unfinished.chain(left).collect();
-        self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
+        unfinished.chain(left.map(|left| left.activity.to_string())).collect()
+    }
+
+    /// A client pauses the run. Changes nothing if it is paused already.
+    pub(crate) fn pause(&mut self, at: Timestamp, message: MessageId, reason: Option<String>) -> Progress {
+        if self.state.paused.is_some() {
+            return Progress::default();
+        }
+        self.note(at, Event::RunPaused { message, reason })
+    }
+
+    /// A client ends the pause of the run, if it is paused. What waited is released later.
+    pub(crate) fn unpause(&mut self, at: Timestamp, message: MessageId) -> Progress {
+        if self.state.paused.is_none() {
+            return Progress::default();
+        }
+        let steps = std::mem::take(&mut self.held_steps);
+        let mut progress = self.note(at, Event::RunUnpaused { message });
+        progress.take_steps(steps, &[]);
         progress
+    }
+
+    fn drop_program(&mut self) {
+        self.program = None;
+        self.held_steps.clear();
     }
 
     /// About how many bytes it takes beside a fixed size. What its code allocates is not known, but it has decoded its input.
@@ -206,10 +245,14 @@ impl Run {
 
     /// What the run waits for, as data: as much as is shown to people. Empty while it is stalled.
     pub(crate) fn shown_waits(&self, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
-        if self.state.ending.is_some() {
-            return self.state.compensating(WAITS_SHOWN, is_running);
-        }
-        self.waits_while(WAITS_SHOWN, is_running)
+        let waits = if self.state.ending.is_some() {
+            self.state.compensating(WAITS_SHOWN, is_running)
+        } else {
+            self.waits_while(WAITS_SHOWN, is_running)
+        };
+        // Above all, a paused run waits for a client.
+        let pause = self.state.paused.as_ref().map(|pause| Wait::Resume { reason: pause.reason.clone() });
+        pause.into_iter().chain(waits).take(WAITS_SHOWN).collect()
     }
 
     /// The calls that the code waits for, at most `limit`, to show to people.
@@ -225,7 +268,13 @@ impl Run {
     /// Why its code does not go on, in words, if it has stalled.
     pub(crate) fn stall_in_words(&self) -> Option<String> {
         let reason = self.state.stalled.as_ref().or(self.diagnosis.as_ref())?;
-        Some(format!("stalled: {reason}"))
+        match &self.state.paused {
+            Some(pause) => {
+                let pause = Wait::Resume { reason: pause.reason.clone() };
+                Some(format!("{pause}, stalled: {reason}"))
+            }
+            None => Some(format!("stalled: {reason}")),
+        }
     }
 
     /// Passes a resolution to the program. After an error the run has no program.
@@ -268,7 +317,7 @@ impl Run {
 
     /// Whether its code can take the waiting resolutions.
     pub(crate) fn can_release(&self) -> bool {
-        self.program.is_some() && self.state.queues()
+        self.program.is_some() && self.state.queues() && self.state.paused.is_none()
     }
 
     /// Passes waiting resolutions to the program: as many as fit into one group and into the turn, but at least one. The
@@ -365,7 +414,12 @@ impl Run {
         let terminal = match outcome {
             Outcome::Completed(result) => Event::RunCompleted { result },
             Outcome::Failed(failure) => Event::RunFailed { failure, uncompensated },
-            Outcome::Cancelled => Event::RunCancelled { reason, uncompensated },
+            Outcome::Cancelled => match self.state.timed_out() {
+                Some(deadline) => {
+                    Event::RunTimedOut { deadline, grace_until: None, uncompensated, skipped: Vec::new() }
+                }
+                None => Event::RunCancelled { reason, uncompensated },
+            },
         };
         self.log(at, terminal, progress);
     }

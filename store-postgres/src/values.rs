@@ -72,6 +72,7 @@ pub(crate) fn open_state_number(state: OpenState) -> i16 {
         OpenState::Busy => 1,
         OpenState::Parked => 2,
         OpenState::Stalled => 3,
+        OpenState::Paused => 4,
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn open_state(number: i16) -> OpenState {
         0 => OpenState::Pending,
         1 => OpenState::Busy,
         2 => OpenState::Parked,
+        4 => OpenState::Paused,
         _ => OpenState::Stalled,
     }
 }
@@ -93,6 +95,7 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
         ClosedStatus::Failed => 1,
         ClosedStatus::Cancelled => 2,
         ClosedStatus::Terminated => 3,
+        ClosedStatus::TimedOut => 4,
     }
 }
 
@@ -103,6 +106,7 @@ pub(crate) fn closed_status(number: i16) -> ClosedStatus {
         0 => ClosedStatus::Completed,
         2 => ClosedStatus::Cancelled,
         3 => ClosedStatus::Terminated,
+        4 => ClosedStatus::TimedOut,
         _ => ClosedStatus::Failed,
     }
 }

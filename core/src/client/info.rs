@@ -29,6 +29,9 @@ pub enum RunStatus {
     Waiting,
     /// The run's code cannot continue; [`RunInfo::waiting_on`] says why. A worker with other code tries again.
     Stalled,
+    /// A client paused the run; [`RunInfo::waiting_on`] has the reason. It goes on when a client
+    /// [resumes](crate::client::handle::RunHandle::resume) it.
+    Paused,
     /// The workflow returned a value.
     Completed,
     /// The workflow returned an error.
@@ -37,10 +40,12 @@ pub enum RunStatus {
     Cancelled,
     /// The run was terminated, without its workflow's code being asked.
     Terminated,
+    /// The run was not over at its deadline.
+    TimedOut,
 }
 
 impl RunStatus {
-    /// Whether the run is over: completed, failed, cancelled or terminated.
+    /// Whether the run is over: completed, failed, cancelled, terminated or timed out.
     ///
     /// ```
     /// use pgworkflows::client::RunStatus;
@@ -50,8 +55,8 @@ impl RunStatus {
     /// ```
     pub fn is_over(self) -> bool {
         match self {
-            Self::Pending | Self::Running | Self::Waiting | Self::Stalled => false,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated => true,
+            Self::Pending | Self::Running | Self::Waiting | Self::Stalled | Self::Paused => false,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated | Self::TimedOut => true,
         }
     }
 }
@@ -175,6 +180,7 @@ fn open_status(state: OpenState) -> RunStatus {
         OpenState::Busy => RunStatus::Running,
         OpenState::Parked => RunStatus::Waiting,
         OpenState::Stalled => RunStatus::Stalled,
+        OpenState::Paused => RunStatus::Paused,
     }
 }
 
@@ -184,6 +190,7 @@ fn closed_status(status: ClosedStatus) -> RunStatus {
         ClosedStatus::Failed => RunStatus::Failed,
         ClosedStatus::Cancelled => RunStatus::Cancelled,
         ClosedStatus::Terminated => RunStatus::Terminated,
+        ClosedStatus::TimedOut => RunStatus::TimedOut,
     }
 }
 
@@ -221,6 +228,8 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
         Ok(Message::Retry {}) => ("request to retry".to_owned(), None),
+        Ok(Message::Pause { reason: None }) => ("request to pause".to_owned(), None),
+        Ok(Message::Pause { reason: Some(reason) }) => (format!("request to pause: {reason}"), None),
         Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::placed::{Beginning, CheckedStart, HandedOver};
+use self::placed::{Beginning, CheckedStart, HandedOver, Limits};
 use crate::client::call::{CallKeys, ClientShared};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
@@ -72,6 +72,7 @@ struct Start<W: RunType> {
     input: Result<Payload, Error>,
     key: Option<Key>,
     begin: Beginning,
+    limits: Limits,
     /// The signal that follows the start.
     signal: Option<Box<Following>>,
     of: PhantomData<fn() -> W>,
@@ -106,8 +107,8 @@ impl<W: RunType> StartRun<W> {
     fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
         let call = shared.call.as_ref();
         let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
-        let (begin, signal) = (Beginning::AtOnce, None);
-        Self(Lazy::Built(Start { shared, workflow, input, key, begin, signal, of: PhantomData }))
+        let (begin, limits, signal) = (Beginning::AtOnce, Limits::default(), None);
+        Self(Lazy::Built(Start { shared, workflow, input, key, begin, limits, signal, of: PhantomData }))
     }
 
     /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
@@ -257,6 +258,49 @@ impl<W: RunType> StartRun<W> {
         self.0.built().begin = Beginning::At(time);
         self
     }
+
+    /// Limits the time of the run, counted from its start, or from its [delay](Self::delay). If it is not over then, it is cancelled as
+    /// by [`RunHandle::cancel`]: the workflow may clean up, and if it returns the cancellation, the run has
+    /// [timed out](Error::is_run_timed_out). A deadline survives crashes, and passes while no worker is there, too. The time
+    /// is above zero and at most 100 years; by default there is no limit. If a run with the [`key`](Self::key) exists, its
+    /// own deadline stays.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "approval")]
+    /// async fn approval(ctx: Context, (): ()) -> WorkflowResult<bool> {
+    ///     ctx.wait_for(Signal::<bool>::new("approved")).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<approval>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let limited = client.start::<approval>(()).deadline(Duration::from_millis(20)).grace(Duration::from_secs(60));
+    /// assert!(limited.await?.result().await.unwrap_err().is_run_timed_out());
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.0.built().limits.deadline = Some(limit);
+        self
+    }
+
+    /// Limits the time that the workflow has after its [`deadline`](Self::deadline), without which a grace is an error. A run that is not
+    /// over then ends at once, without its code being asked: also if it has stalled or is paused, and also during its
+    /// compensations, which are skipped as by a termination. The time is above zero and at most 100 years; by default there
+    /// is no limit.
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.0.built().limits.grace = Some(limit);
+        self
+    }
 }
 
 impl<W: RunType> Start<W> {
@@ -267,9 +311,11 @@ impl<W: RunType> Start<W> {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
+        self.limits.check(&self.workflow)?;
         let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
         let input = self.input?;
-        Ok(CheckedStart { workflow: self.workflow, input, key: self.key, begin: self.begin, signal })
+        let Self { workflow, key, begin, limits, .. } = self;
+        Ok(CheckedStart { workflow, input, key, begin, limits, signal })
     }
 }
 

@@ -88,6 +88,14 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// A client, which paused the run and is to [`resume`](crate::client::handle::RunHandle::resume) it. What follows in the list is
+    /// what the run waited for when it was paused.
+    #[non_exhaustive]
+    Resume {
+        /// The reason of the pause, if the client gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Something that this build does not know. [`RunInfo::waiting_on`](crate::client::info::RunInfo::waiting_on) has it in words.
     #[serde(other)]
     Unknown,
@@ -111,7 +119,7 @@ impl Wait {
             | Self::Activity { source, .. }
             | Self::Step { source, .. }
             | Self::Permit { source, .. } => source.as_deref(),
-            Self::Unknown => None,
+            Self::Resume { .. } | Self::Unknown => None,
         }
     }
 }
@@ -124,6 +132,8 @@ impl fmt::Display for Wait {
             Self::Timer { until, .. } => write!(f, "timer until {}", Timestamp::from(*until))?,
             Self::Step { name, .. } => write!(f, "step `{name}`")?,
             Self::Permit { of, name, .. } => write!(f, "{of} `{name}`")?,
+            Self::Resume { reason: None } => f.write_str("a resume (paused)")?,
+            Self::Resume { reason: Some(reason) } => write!(f, "a resume (paused: {reason})")?,
             Self::Unknown => f.write_str("something of a newer build")?,
             Self::Activity { name, attempt, queue, last_failure, again_at, compensation, .. } => {
                 write!(f, "{} `{name}`", if *compensation { "compensation" } else { "activity" })?;

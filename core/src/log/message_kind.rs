@@ -20,7 +20,9 @@ pub enum MessageKind {
     Terminate,
     /// The end of one of the run's tasks.
     Task,
-    /// A request to try the run again.
+    /// A request to pause the run.
+    Pause,
+    /// A request to end the run's pause, and to try it again.
     Resume,
     /// A request to begin the next attempts at once.
     Retry,
@@ -39,6 +41,7 @@ impl Submission {
             Message::Cancel { .. } => MessageKind::Cancel,
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
+            Message::Pause { .. } => MessageKind::Pause,
             Message::Resume {} => MessageKind::Resume,
             Message::Retry {} => MessageKind::Retry,
         })
@@ -65,8 +68,15 @@ mod tests {
     fn submission_tells_the_kind_of_its_message() {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
-        let start =
-            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
+        let start = Message::Start {
+            workflow,
+            input: input(),
+            key: None,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            repeated: Flag(false),
+        };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
@@ -80,6 +90,7 @@ mod tests {
             (terminate, MessageKind::Terminate),
             (ended, MessageKind::Task),
             (Message::TaskLost { id, task, losses: 1 }, MessageKind::Task),
+            (Message::Pause { reason: None }, MessageKind::Pause),
             (Message::Resume {}, MessageKind::Resume),
             (Message::Retry {}, MessageKind::Retry),
         ] {

@@ -15,6 +15,7 @@ use crate::processor::loads::Starts;
 use crate::processor::memory::Held;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
+use crate::processor::resume::TakenUp;
 use crate::processor::row::{Row, printable};
 use crate::processor::unknown_workflows::{Routed, UnknownWorkflows, waiting_on};
 use crate::run::Run;
@@ -50,7 +51,11 @@ impl Intake<'_> {
             }
         };
         match message {
-            Message::Resume {} => return self.recorder.resume(id, reference),
+            Message::Resume {} => {
+                if let TakenUp::Done(again) = self.recorder.take_up(id, reference) {
+                    return again;
+                }
+            }
             // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
             Message::Terminate { .. } => {}
             Message::Start { .. } if self.recorder.suspects.is_aside(id) => {}
@@ -58,6 +63,7 @@ impl Intake<'_> {
             | Message::Signal { .. }
             | Message::RunSignal { .. }
             | Message::Cancel { .. }
+            | Message::Pause { .. }
             | Message::Retry {}
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. } => {
@@ -128,14 +134,18 @@ impl Intake<'_> {
 
     /// Begins a run from its start in the inbox.
     fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, .. } = received.message else { return };
+        let Message::Start { workflow, input, key, start_at, deadline, grace_until, .. } = received.message
+        else {
+            return;
+        };
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else {
             self.unknown_workflows.leave_pending(id, received.reference);
             let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
             return self.show_unknown_workflow(id, &workflow, row);
         };
-        let started = Event::RunStarted { workflow, input, key, start_at, lease: setup.lease };
+        let lease = setup.lease;
+        let started = Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until };
         let judged = self.recorder.suspects.is_judged(id);
         let held = judged.then(|| self.admission().set_aside(id));
         let (run, progress) = match held.or_else(|| self.recorder.runs.why_left_alone(id).cloned()) {
@@ -148,7 +158,8 @@ impl Intake<'_> {
     /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client
     /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
-        let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
+        let LocalStart { run: id, workflow, input, start_at, deadline, grace_until, accepted, closed } =
+            start;
         let begun = self.recorder.runs.contains(id) || self.recorder.loads.expects(id);
         // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
@@ -156,7 +167,8 @@ impl Intake<'_> {
         }
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else { return };
-        let started = Event::RunStarted { workflow, input, key: None, start_at, lease: setup.lease };
+        let (key, lease) = (None, setup.lease);
+        let started = Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
         if let Some(live) = self.recorder.runs.get_mut(id) {
@@ -186,10 +198,13 @@ impl Intake<'_> {
         late: Vec<MessageRef>,
         now: Timestamp,
     ) {
-        let Message::Start { workflow, input, key, start_at, .. } = start.message else { return };
+        let Message::Start { workflow, input, key, start_at, deadline, grace_until, .. } = start.message
+        else {
+            return;
+        };
         let Message::Terminate { reason } = end.message else { return };
         let lease = self.recorder.setup.lease;
-        let started = Event::RunStarted { workflow, input, key, start_at, lease };
+        let started = Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until };
         let (mut run, mut progress) = Run::start_unknown(id, now, started);
         progress.append(run.terminate(now, end.reference.message, reason));
         let consumed = [start.reference, end.reference];

@@ -239,7 +239,15 @@ impl Fixture {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
             id,
-            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
+            &Message::Start {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                deadline: None,
+                grace_until: None,
+                repeated: Flag(false),
+            },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id

@@ -61,6 +61,7 @@ impl UnknownWorkflows {
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
             | Message::Retry {}
+            | Message::Pause { .. }
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }
@@ -120,7 +121,15 @@ mod tests {
 
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
-        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        let message = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            repeated: Flag(false),
+        };
         received(reference(1), message)
     }
 

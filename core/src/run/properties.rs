@@ -323,6 +323,8 @@ enum Stimulus {
     Cancel,
     Lost(u8),
     Reload,
+    Pause,
+    Unpause,
     /// A build is deployed whose code panics.
     Break,
     /// The build that wrote the history is deployed again.
@@ -338,6 +340,8 @@ fn stimulus() -> impl Strategy<Value = Stimulus> {
         1 => Just(Stimulus::Cancel),
         1 => any::<u8>().prop_map(Stimulus::Lost),
         2 => Just(Stimulus::Reload),
+        1 => Just(Stimulus::Pause),
+        1 => Just(Stimulus::Unpause),
         1 => Just(Stimulus::Break),
         1 => Just(Stimulus::Repair),
     ]
@@ -379,6 +383,8 @@ fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
             }
         }
         Stimulus::Reload => fixture.reload(),
+        Stimulus::Pause => fixture.pause(),
+        Stimulus::Unpause => fixture.unpause(),
         // The run in memory still has the old build, until it is reloaded.
         Stimulus::Break => deploy_broken_build(true),
         Stimulus::Repair => repair(fixture),
@@ -395,6 +401,7 @@ fn repair(fixture: &mut RunFixture) {
 /// Resolves everything that the run waits for, until it is over.
 fn drain(fixture: &mut RunFixture) {
     repair(fixture);
+    fixture.unpause();
     for _ in 0..200 {
         for at in 0..=255 {
             if fixture.activities().is_empty() {

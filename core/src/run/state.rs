@@ -58,7 +58,11 @@ pub(crate) struct RunState {
     pub(crate) compensating: Option<CommandId>,
     /// What failed, in the rounds as well.
     pub(crate) uncompensated: Vec<Uncompensated>,
+    /// The request to cancel; that of a deadline has no reason.
     pub(crate) cancel: Option<CancelRequest>,
+    /// Boxed, because few runs have them.
+    pub(crate) limits: Option<Box<RunLimits>>,
+    pub(crate) paused: Option<Box<Pause>>,
     /// Boxed, because few runs have one.
     pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
@@ -71,6 +75,22 @@ pub(crate) struct RunState {
 /// A logged request to cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelRequest {
+    pub(crate) reason: Option<String>,
+}
+
+/// How long the run may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunLimits {
+    pub(crate) deadline: Timestamp,
+    /// The end of its grace. Clean-up gets as much time if the deadline is noticed late.
+    grace_until: Option<Timestamp>,
+    /// Whether the deadline cancelled the run, and not a client.
+    cancelled: bool,
+}
+
+/// A pause by a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
     pub(crate) reason: Option<String>,
 }
 
@@ -91,6 +111,10 @@ pub(crate) enum DeadlineKind {
     ScheduleToClose,
     /// An activity's next attempt starts.
     Retry,
+    /// The run is cancelled.
+    Run,
+    /// The run ends without its code.
+    Grace,
 }
 
 impl RunState {
@@ -117,6 +141,8 @@ impl RunState {
             compensating: None,
             uncompensated: Vec::new(),
             cancel: None,
+            limits: None,
+            paused: None,
             ending: None,
             stalled: None,
             waiting: VecDeque::new(),
@@ -134,13 +160,13 @@ impl RunState {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether a new owner must load the run at once: an activity is in flight here, the run is ending, or its code is taking
+    /// Whether a new owner must load the run at once: it is not paused, and an activity is in flight here, the run is ending, or its code is taking
     /// waiting resolutions. A task is in flight elsewhere: its outcome is a message.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
         let in_flight = self.activities.len() > self.retries.len() + self.tasks;
         let ending = self.ending.is_some() && self.tasks == 0;
-        self.closed.is_none() && (ending || releasing || in_flight)
+        self.closed.is_none() && self.paused.is_none() && (ending || releasing || in_flight)
     }
 
     /// Whether any of its activities is a task.
@@ -153,10 +179,10 @@ impl RunState {
         self.activities.iter().filter_map(|(id, activity)| Some((id, activity.task.as_ref()?.seq)))
     }
 
-    /// Whether a new resolution has to wait, because the program cannot take it or others wait already.
+    /// Whether a new resolution has to wait, because the program cannot or must not take it, or others wait already.
     pub(crate) fn queues(&self) -> bool {
         // After the end of its code, nothing waits for it.
-        self.ending.is_none() && (self.stalled.is_some() || !self.waiting.is_empty())
+        self.ending.is_none() && (self.stalled.is_some() || self.paused.is_some() || !self.waiting.is_empty())
     }
 
     /// The activities whose attempt is, or should be, running in this process.
@@ -185,10 +211,24 @@ impl RunState {
         self.retried > 0
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline at which something happens. Of a paused run, no attempt begins; of a stalled one, all deadlines but
+    /// its own wait until it is tried again.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        let deadlines = self.deadlines.first().into_iter().chain(self.retries.first());
-        deadlines.min().map(|deadline| deadline.at)
+        let first = if self.paused.is_some() {
+            self.deadlines.first()
+        } else if self.stalled.is_some() {
+            let is_own =
+                |deadline: &&Deadline| matches!(deadline.kind, DeadlineKind::Run | DeadlineKind::Grace);
+            self.deadlines.iter().find(is_own)
+        } else {
+            self.deadlines.first().into_iter().chain(self.retries.first()).min()
+        };
+        first.map(|deadline| deadline.at)
+    }
+
+    /// The deadline of the run, if it was cancelled because of that.
+    pub(crate) fn timed_out(&self) -> Option<Timestamp> {
+        self.limits.as_ref().filter(|limits| limits.cancelled).map(|limits| limits.deadline)
     }
 
     /// Applies the next event.
@@ -200,13 +240,16 @@ impl RunState {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease } => {
+            Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until } => {
                 self.workflow = workflow.clone();
                 self.input = Some(input.clone());
                 self.key.clone_from(key);
                 self.lease = Some(*lease);
                 if let Some(at) = *start_at {
                     self.start_timer(CommandId::START_DELAY, at);
+                }
+                if let Some(deadline) = *deadline {
+                    self.limit(deadline, *grace_until);
                 }
             }
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
@@ -247,6 +290,15 @@ impl RunState {
                 self.messages.insert(*message, ());
                 self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
             }
+            Event::DeadlinePassed { .. } => self.deadline_passed(),
+            Event::RunPaused { message, reason } => {
+                self.messages.insert(*message, ());
+                self.paused = Some(Box::new(Pause { reason: reason.clone() }));
+            }
+            Event::RunUnpaused { message } => {
+                self.messages.insert(*message, ());
+                self.paused = None;
+            }
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
             Event::RunResumed { released } => {
                 self.stalled = None;
@@ -265,6 +317,7 @@ impl RunState {
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
             Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+            Event::RunTimedOut { .. } => self.close(ClosedStatus::TimedOut),
         }
     }
 
@@ -367,6 +420,26 @@ impl RunState {
         Some(activity)
     }
 
+    fn limit(&mut self, deadline: Timestamp, grace_until: Option<Timestamp>) {
+        self.limits = Some(Box::new(RunLimits { deadline, grace_until, cancelled: false }));
+        let (kind, id) = (DeadlineKind::Run, CommandId::START_DELAY);
+        self.deadlines.insert(Deadline { at: deadline, kind, id });
+    }
+
+    fn deadline_passed(&mut self) {
+        let Some(limits) = &mut self.limits else { return };
+        let id = CommandId::START_DELAY;
+        self.deadlines.remove(&Deadline { at: limits.deadline, kind: DeadlineKind::Run, id });
+        if let Some(until) = limits.grace_until {
+            let at = self.now.saturating_add(until.saturating_since(limits.deadline));
+            self.deadlines.insert(Deadline { at, kind: DeadlineKind::Grace, id });
+        }
+        if self.cancel.is_none() {
+            self.cancel = Some(CancelRequest { reason: None });
+            limits.cancelled = true;
+        }
+    }
+
     fn start_timer(&mut self, id: CommandId, at: Timestamp) {
         self.timers.insert(id, at);
         self.deadlines.insert(Deadline { at, kind: DeadlineKind::Timer, id });
@@ -390,7 +463,7 @@ impl RunState {
         let given_up = self.activities.iter().filter(|(_, activity)| !activity.compensation);
         let given_up: Vec<CommandId> = given_up.map(|(id, _)| id).collect();
         given_up.into_iter().for_each(|id| _ = self.remove_activity(id));
-        self.deadlines.retain(|deadline| deadline.kind != DeadlineKind::Timer);
+        self.deadlines.retain(|deadline| !matches!(deadline.kind, DeadlineKind::Timer | DeadlineKind::Run));
         self.timers.clear();
     }
 
@@ -431,6 +504,7 @@ impl RunState {
 
     fn close(&mut self, status: ClosedStatus) {
         self.closed = Some(status);
+        self.paused = None;
         self.activities.clear();
         self.input_bytes = 0;
         self.tasks = 0;

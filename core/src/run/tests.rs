@@ -44,6 +44,7 @@ mod borders;
 mod bounds;
 mod durable;
 mod locals;
+mod pauses;
 mod rounds;
 mod views;
 

@@ -254,7 +254,8 @@ pub struct UpdatedRun {
 pub struct OpenRow {
     /// Tells whether a new owner must load the run at once.
     pub state: OpenState,
-    /// A parked run's earliest deadline; `None` if it has none.
+    /// The time at which its owner must load it, if the row does not tell it to load the run at once: the earliest deadline of a
+    /// run that is parked or paused.
     pub wake_at: Option<Timestamp>,
     /// What the run waits on, in words for people; at most 2,000 characters.
     pub waiting_on: Option<String>,
@@ -275,6 +276,8 @@ pub enum OpenState {
     Parked,
     /// The run's code could not continue: a new owner tries it again at once.
     Stalled,
+    /// A client paused the run: it waits for a message or its deadline, as if it were parked.
+    Paused,
 }
 
 /// A run that is over.
@@ -316,6 +319,8 @@ pub enum ClosedStatus {
     Cancelled,
     /// The run was terminated, without asking its workflow.
     Terminated,
+    /// The run was not over at its deadline.
+    TimedOut,
 }
 
 /// A message that one run sends to another.

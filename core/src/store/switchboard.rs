@@ -30,6 +30,8 @@ pub(crate) struct LocalStart {
     pub(crate) workflow: Name,
     pub(crate) input: Payload,
     pub(crate) start_at: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) grace_until: Option<Timestamp>,
     /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Receives the run's end, if it ends while it is in this process's memory.

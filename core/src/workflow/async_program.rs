@@ -110,7 +110,7 @@ impl AsyncProgram {
             Event::CompensationsEnded { id, uncompensated } => {
                 self.scope.round_ended(*id, uncompensated.clone());
             }
-            Event::CancelRequested { .. } => {
+            Event::CancelRequested { .. } | Event::DeadlinePassed { .. } => {
                 if self.input.is_some() {
                     // A run that is cancelled before its delayed start never runs its code.
                     self.input = None;
@@ -131,6 +131,8 @@ impl AsyncProgram {
             | Event::TimerCancelled { .. }
             | Event::ValueRecorded { .. }
             | Event::ViewPublished { .. }
+            | Event::RunPaused { .. }
+            | Event::RunUnpaused { .. }
             | Event::RunStalled { .. }
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
@@ -144,7 +146,8 @@ impl AsyncProgram {
             | Event::RunCompleted { .. }
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. }
-            | Event::RunTerminated { .. } => {
+            | Event::RunTerminated { .. }
+            | Event::RunTimedOut { .. } => {
                 return Err(format!("{} is no resolution; this is a bug of pgworkflows", resolution.name()));
             }
         }

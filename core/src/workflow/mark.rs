@@ -128,7 +128,15 @@ mod tests {
 
         // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();
-        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
+        let started = Event::RunStarted {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            lease: LeaseId::FIRST,
+        };
         program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
         program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();

@@ -232,7 +232,15 @@ mod tests {
             let workflow = Name::from_static(Bloat::NAME);
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
-            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
+            let started = Event::RunStarted {
+                workflow,
+                input,
+                key: None,
+                start_at: None,
+                deadline: None,
+                grace_until: None,
+                lease,
+            };
             program.apply(Timestamp::MIN, &started, Locals::default())
         };
         assert!(decide(9).unwrap().outcome.is_some());

@@ -278,6 +278,8 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         input: Payload::encode(&theirs).unwrap(),
         key: Some("k".to_owned()),
         start_at: None,
+        deadline: None,
+        grace_until: None,
         lease: LeaseId::FIRST,
     };
     store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];

@@ -86,7 +86,15 @@ fn large_starts_stay_within_the_budget() {
     let text = payload(&"x".repeat(BUDGET / 10));
     for number in 1..=400 {
         let (workflow, input) = (Name::from_static(Lengths::NAME), text.clone());
-        let start = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        let start = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            repeated: Flag(false),
+        };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });
     }

@@ -20,7 +20,16 @@ impl Fixture {
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
-        let start = LocalStart { run, workflow, input, start_at: None, accepted, closed };
+        let start = LocalStart {
+            run,
+            workflow,
+            input,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            accepted,
+            closed,
+        };
         self.processor.start_local(start, self.now);
         LocalRun { run, accepted: is_accepted, closed: is_closed }
     }
@@ -28,7 +37,15 @@ impl Fixture {
     /// Submits a start that a processor may have begun.
     fn submit_repeated<W: Workflow<Input = u32>>(&mut self, run: RunId, input: u32) {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
-        let start = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(true) };
+        let start = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            deadline: None,
+            grace_until: None,
+            repeated: Flag(true),
+        };
         self.submit(run, &start);
     }
 }
@@ -62,14 +79,32 @@ fn local_start_that_cannot_begin_here_is_dropped() {
     let (accepted, mut is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
     let workflow = Name::from_static(Works::NAME);
-    let start = LocalStart { run, workflow, input: payload(&1), start_at: None, accepted, closed };
+    let start = LocalStart {
+        run,
+        workflow,
+        input: payload(&1),
+        start_at: None,
+        deadline: None,
+        grace_until: None,
+        accepted,
+        closed,
+    };
     fixture.processor.start_local(start, fixture.now);
     assert!(is_accepted.try_recv().is_err());
     // Or a start of an unknown workflow
     let (accepted, mut is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
     let workflow = Name::from_static("of another worker");
-    let start = LocalStart { run: run_id(2), workflow, input: payload(&1), start_at: None, accepted, closed };
+    let start = LocalStart {
+        run: run_id(2),
+        workflow,
+        input: payload(&1),
+        start_at: None,
+        deadline: None,
+        grace_until: None,
+        accepted,
+        closed,
+    };
     fixture.processor.start_local(start, fixture.now);
     assert!(is_accepted.try_recv().is_err());
     fixture.run();
@@ -83,7 +118,16 @@ fn local_start_does_not_begin_after_its_client_gave_up() {
     let (accepted, is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
     let workflow = Name::from_static(Works::NAME);
-    let start = LocalStart { run, workflow, input: payload(&1), start_at: None, accepted, closed };
+    let start = LocalStart {
+        run,
+        workflow,
+        input: payload(&1),
+        start_at: None,
+        deadline: None,
+        grace_until: None,
+        accepted,
+        closed,
+    };
     drop(is_accepted);
     fixture.processor.start_local(start, fixture.now);
     fixture.run();

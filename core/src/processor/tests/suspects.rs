@@ -104,6 +104,8 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
         workflow,
         input: payload(&1),
         start_at: None,
+        deadline: None,
+        grace_until: None,
         accepted,
         closed,
     };

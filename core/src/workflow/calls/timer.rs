@@ -70,9 +70,7 @@ impl DurableCall for TimerCall {
             Resolution::Cancelled
             | Resolution::Value(_)
             | Resolution::Failed(_)
-            | Resolution::Compensated(_) => {
-                Err(WorkflowError::cancelled())
-            }
+            | Resolution::Compensated(_) => Err(WorkflowError::cancelled()),
         })
     }
 }

@@ -99,7 +99,10 @@ impl Scope {
 
     /// The run was asked to cancel itself.
     pub(crate) fn cancel(&self) {
-        self.cancellations.cancelled.set(true);
+        // By a client, or by its deadline: the other one changes nothing.
+        if self.cancellations.cancelled.replace(true) {
+            return;
+        }
         if !self.cancel_calls(None) {
             self.cancellations.latched.set(true);
         }

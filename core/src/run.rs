@@ -198,9 +198,9 @@ impl Run {
         self.note(at, Event::RunPaused { message, reason })
     }
 
-    /// A client ends the pause of the run, if it is paused. What waited is released later.
+    /// A client ends the pause of the run, if it is paused and this request has not ended one. What waited is released later.
     pub(crate) fn unpause(&mut self, at: Timestamp, message: MessageId) -> Progress {
-        if self.state.paused.is_none() {
+        if self.state.paused.is_none() || self.state.messages.contains_key(&message) {
             return Progress::default();
         }
         let steps = std::mem::take(&mut self.held_steps);

@@ -7,6 +7,7 @@ mod engine;
 mod erring_build;
 mod fleets;
 mod handover;
+mod pauses;
 mod races;
 mod shared;
 mod signals;
@@ -48,6 +49,7 @@ impl Canary {
             .iter()
             .chain(engine::CANARIES)
             .chain(handover::CANARIES)
+            .chain(pauses::CANARIES)
             .chain(races::CANARIES)
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join5};
+use futures::future::{BoxFuture, join, join5};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -89,15 +89,15 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let (mut again, mut now) = (dice.fork(4), dice.fork(5));
-            join5(
+            let (mut again, mut now, mut halt) = (dice.fork(4), dice.fork(5), dice.fork(6));
+            let others = join5(
                 self.send_all(index, run, 0, plan.takes(0), &mut left),
                 self.send_all(index, run, 1, plan.takes(1), &mut right),
                 self.end(index, handle, &mut end),
                 self.resume(run, &mut again),
                 self.retry_now(run, &mut now),
-            )
-            .await;
+            );
+            join(others, self.halt(run, &mut halt)).await;
         }
         lock(&self.promises).scripts -= 1;
     }
@@ -224,6 +224,32 @@ impl Script {
                 Err(error) if error.is_run_over() => return,
                 Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
                 Err(error) => self.ledger.violated(format!("a request to resume was refused: {error}")),
+            }
+        }
+    }
+
+    /// Pauses some runs for a while, once or several times.
+    async fn halt(&self, run: RunId, dice: &mut Dice) {
+        while dice.chance(250) {
+            self.pause(dice, 20).await;
+            match self.clients[0].pause(run).await {
+                Ok(()) => {}
+                Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_run_over() => return,
+                Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                Err(error) => self.ledger.violated(format!("a request to pause was refused: {error}")),
+            }
+            self.pause(dice, 20).await;
+            loop {
+                match self.clients[0].resume(run).await {
+                    Ok(()) => break,
+                    Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
+                    Err(error) if error.is_run_over() => return,
+                    Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                    Err(error) => {
+                        return self.ledger.violated(format!("a request to resume was refused: {error}"));
+                    }
+                }
             }
         }
     }

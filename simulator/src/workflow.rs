@@ -158,6 +158,19 @@ impl Interpreter {
             Op::Select(one, other) => self.select(*one, *other).await,
             Op::Locked(one, other) => self.lock(*one, *other).await,
             Op::Spawned(work, op) => self.spawn(work, *op).await,
+            Op::Shielded(op) => ctx.shield(self.clone().interpret(*op)).await,
+            Op::Scoped(op) => {
+                let limit = Duration::from_secs(365 * 24 * 3600);
+                ctx.scope(self.clone().interpret(*op)).deadline(limit).await
+            }
+            Op::Undo { millis } => {
+                let round = ctx.branch(async { Ok::<_, WorkflowError>(ctx.compensate().await) });
+                match millis {
+                    Some(millis) => _ = round.timeout(Duration::from_millis(millis)).await.ok(),
+                    None => _ = round.await?,
+                }
+                Ok(0)
+            }
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup, None).await,

@@ -72,9 +72,10 @@ impl Recorder<'_> {
         self.dispatch(id, in_flight, now);
     }
 
-    /// A message to a run that is left alone stays in the inbox. A request to resume it was of no use.
+    /// A message to a run that is left alone stays in the inbox. A request to resume it was of no use, unless the run was set aside
+    /// after it: then the next owner finds it.
     pub(super) fn pass_over(&mut self, id: RunId, received: Received) {
-        if !received.is_resume() {
+        if !received.is_resume() || self.suspects.is_aside(id) {
             return self.runs.pass_over(id, received.reference);
         }
         self.consume_resume(id, received.reference, None);

@@ -18,6 +18,7 @@ mod cancellation;
 mod compensations;
 mod failures;
 mod methods;
+mod scopes;
 mod tasks;
 mod typed_failures;
 
@@ -25,6 +26,7 @@ mod crashes;
 mod fleets;
 mod outages;
 mod parking;
+mod pauses;
 mod replay;
 mod resume;
 mod stalls;

@@ -7,8 +7,7 @@ use super::*;
 #[test]
 fn paused_run_takes_what_happened_in_order_when_it_is_resumed() {
     workflow!(W, |ctx| {
-        let (work, slept, signal) =
-            join3(ctx.activity::<Work>(1), ctx.sleep(SECOND), ctx.wait_for(GO)).await;
+        let (work, slept, signal) = join3(ctx.activity::<Work>(1), ctx.sleep(SECOND), ctx.wait_for(GO)).await;
         slept?;
         ctx.sleep(SECOND).await?;
         Ok(work? + signal?)
@@ -236,7 +235,10 @@ fn grace_ends_the_run_without_its_code_whether_it_runs_has_stalled_or_is_paused(
         assert_eq!(run.run.state.wake_at(), Some(BORN.saturating_add(2 * SECOND)));
         run.pass(SECOND);
         let end = history(&run.log[run.log.len() - 1..]);
-        assert!(end.ends_with("run.timed-out deadline 1s grace_until 2s; compensation undo left out\n"), "{end}");
+        assert!(
+            end.ends_with("run.timed-out deadline 1s grace_until 2s; compensation undo left out\n"),
+            "{end}"
+        );
         deploy_broken_build(false);
         let examined = examine(run_id(7), &run.log, &run.registry, run.now).unwrap();
         assert_eq!(examined.divergence, None, "the code was not asked");

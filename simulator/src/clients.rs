@@ -159,6 +159,10 @@ impl Script {
         if let Some(delay) = delay {
             start = start.delay(delay);
         }
+        if self.number % 8 == 5 {
+            // About as long as the run takes.
+            start = start.deadline(self.config.lease_ttl * 8).grace(self.config.lease_ttl * 4);
+        }
         start.await
     }
 
@@ -291,7 +295,10 @@ impl Script {
         if dice.chance(500) && !self.config.loses_commits {
             let result = handle.result().await;
             if let Err(error) = &result
-                && !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated())
+                && !(error.is_run_failed()
+                    || error.is_run_cancelled()
+                    || error.is_run_terminated()
+                    || error.is_run_timed_out())
             {
                 self.ledger.violated(format!("a result was refused: {error}"));
             }

@@ -202,7 +202,13 @@ impl HistoryCheck {
                 self.demand(self.rounds.is_empty(), "a round was not over");
             }
             Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
-            Event::RunCancelled { .. } => self.ends_with(&Outcome::Cancelled),
+            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
+                self.ends_with(&Outcome::Cancelled);
+            }
+            Event::DeadlinePassed { deadline, .. } => {
+                self.resolves();
+                self.demand(self.now >= Some(*deadline), "too early");
+            }
             // Terminations, attempts and notes: no earlier event forbids them.
             _ => {}
         }

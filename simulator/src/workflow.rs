@@ -228,10 +228,13 @@ pub(crate) fn signal_at(signal: usize) -> Signal<u64> {
 }
 
 fn on_failure(ctx: &Context, work: Work) -> u64 {
-    let (retry, is_task) = (work.retry(), work.is_task);
-    let compensation = ctx.compensate_with(work.activity(), work).retry(retry);
+    let (retry, is_task, is_given_up) = (work.retry(), work.is_task, work.value.is_multiple_of(5));
+    let mut compensation = ctx.compensate_with(work.activity(), work).retry(retry);
     if is_task {
-        let _ = compensation.queue(ACTIVITY_QUEUE);
+        compensation = compensation.queue(ACTIVITY_QUEUE);
+    }
+    if is_given_up {
+        compensation.discard();
     }
     0
 }

@@ -11,6 +11,7 @@ mod handover;
 mod local;
 mod memory;
 mod messages;
+mod pause;
 mod resume;
 mod sent;
 mod suspects;

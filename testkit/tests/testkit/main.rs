@@ -11,5 +11,6 @@ mod methods;
 mod mocks;
 mod outside;
 mod races;
+mod sagas;
 mod stuck;
 mod time;

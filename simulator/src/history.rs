@@ -122,32 +122,13 @@ impl HistoryCheck {
         self.published = published;
     }
 
-    fn take(&mut self, event: &Event, config: &WorldConfig) {
-        self.publishes(event);
+    /// Compensations, their rounds, and pauses.
+    fn take_compensation(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { start_at, .. } => {
-                self.resolves();
-                self.deadlines.extend(start_at.map(|start_at| (START_DELAY, start_at)));
-            }
-            Event::ActivityScheduled { id, options, .. } => {
-                self.begins(*id);
-                if *options == options.clone().transactional() {
-                    self.transactional.insert(*id);
-                }
-            }
             Event::CompensationRegistered { id, .. } => {
                 self.begins(*id);
                 self.registered.insert(*id);
             }
-            Event::SignalSent { id, .. } => self.begins(*id),
-            Event::TimerStarted { id, fire_at, .. } => {
-                self.begins(*id);
-                self.deadlines.insert(*id, *fire_at);
-            }
-            Event::TimerFired { id, .. } => match (self.deadlines.get(id), self.now) {
-                (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
-                (None, _) | (_, None) => self.demand(false, "there is no such timer"),
-            },
             Event::RunPaused { message, .. } | Event::RunUnpaused { message, .. } => {
                 let is_new = self.messages.insert(*message);
                 self.demand(is_new, "the message was logged before");
@@ -176,6 +157,33 @@ impl HistoryCheck {
                 self.demand(newest == Some(*id), "compensations run newest first, each once");
                 self.compensated = Some(*id);
             }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, event: &Event, config: &WorldConfig) {
+        self.publishes(event);
+        self.take_compensation(event);
+        match event {
+            Event::RunStarted { start_at, .. } => {
+                self.resolves();
+                self.deadlines.extend(start_at.map(|start_at| (START_DELAY, start_at)));
+            }
+            Event::ActivityScheduled { id, options, .. } => {
+                self.begins(*id);
+                if *options == options.clone().transactional() {
+                    self.transactional.insert(*id);
+                }
+            }
+            Event::SignalSent { id, .. } => self.begins(*id),
+            Event::TimerStarted { id, fire_at, .. } => {
+                self.begins(*id);
+                self.deadlines.insert(*id, *fire_at);
+            }
+            Event::TimerFired { id, .. } => match (self.deadlines.get(id), self.now) {
+                (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
+                (None, _) | (_, None) => self.demand(false, "there is no such timer"),
+            },
             Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. } => {
                 self.resolves();
                 let is_new = self.messages.insert(*message);

@@ -159,18 +159,8 @@ impl Interpreter {
             Op::Locked(one, other) => self.lock(*one, *other).await,
             Op::Spawned(work, op) => self.spawn(work, *op).await,
             Op::Shielded(op) => ctx.shield(self.clone().interpret(*op)).await,
-            Op::Scoped(op) => {
-                let limit = Duration::from_secs(365 * 24 * 3600);
-                ctx.scope(self.clone().interpret(*op)).deadline(limit).await
-            }
-            Op::Undo { millis } => {
-                let round = ctx.branch(async { Ok::<_, WorkflowError>(ctx.compensate().await) });
-                match millis {
-                    Some(millis) => _ = round.timeout(Duration::from_millis(millis)).await.ok(),
-                    None => _ = round.await?,
-                }
-                Ok(0)
-            }
+            Op::Scoped(op) => self.scope(*op).await,
+            Op::Undo { millis } => self.undo(millis).await,
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup, None).await,
@@ -180,6 +170,22 @@ impl Interpreter {
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             Op::Mine => Ok(0),
         }
+    }
+
+    /// Executes an op in a scope whose deadline is never reached.
+    async fn scope(&self, op: Op) -> WorkflowResult<u64> {
+        let limit = Duration::from_secs(365 * 24 * 3600);
+        self.ctx.scope(self.clone().interpret(op)).deadline(limit).await
+    }
+
+    /// Compensates what is registered. After that time, it does not wait any more.
+    async fn undo(&self, millis: Option<u64>) -> WorkflowResult<u64> {
+        let round = self.ctx.branch(async { Ok::<_, WorkflowError>(self.ctx.compensate().await) });
+        match millis {
+            Some(millis) => _ = round.timeout(Duration::from_millis(millis)).await.ok(),
+            None => _ = round.await?,
+        }
+        Ok(0)
     }
 
     /// Begins work, and awaits it after an op.

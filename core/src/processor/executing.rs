@@ -164,7 +164,7 @@ mod tests {
         let mut executing = Executing::default();
         (1..=2).for_each(|id| executing.begin_attempt(call(id), 1));
         (3..=4).for_each(|id| executing.begin_task(call(id), EventSeq::new(id)));
-        let goes_on = |call: CommandId| call.get() % 2 == 0;
+        let goes_on = |call: CommandId| call.get().is_multiple_of(2);
         assert_eq!(executing.drop_all_but(goes_on), [call(1)]);
         assert_eq!(executing.drop_tasks(goes_on), [EventSeq::new(3)]);
         assert!(executing.end_attempt(call(2), 1) && executing.end_task(call(4), EventSeq::new(4)));

@@ -85,7 +85,7 @@ impl Intake<'_> {
                 Routed::ToRun(received) => self.begin_or_load(id, received, starts, now),
                 Routed::Left => {}
                 Routed::ReadAgain(again) => return Some(again),
-                Routed::EndsPending { start, end, late } => self.end_pending(id, start, end, late, now),
+                Routed::EndsPending { start, end, late } => self.end_pending(id, *start, *end, late, now),
             }
         }
         None

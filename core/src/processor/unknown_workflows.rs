@@ -34,7 +34,7 @@ pub(super) enum Routed {
     /// It stays in the inbox until these messages are read again: the start and the end are written in one group.
     ReadAgain(Vec<MessageRef>),
     /// It ends a run without an event in the log. All other messages to the run were too late.
-    EndsPending { start: Received, end: Received, late: Vec<MessageRef> },
+    EndsPending { start: Box<Received>, end: Box<Received>, late: Vec<MessageRef> },
 }
 
 impl UnknownWorkflows {
@@ -45,7 +45,8 @@ impl UnknownWorkflows {
             Message::Terminate { .. } if !unknown.pending => return Routed::ToRun(received),
             Message::Terminate { .. } => {
                 if let Some(start) = unknown.start.take() {
-                    return Routed::EndsPending { start, end: received, late: self.take(run) };
+                    let (start, end) = (Box::new(start), Box::new(received));
+                    return Routed::EndsPending { start, end, late: self.take(run) };
                 }
                 // Its start was left in the inbox.
                 unknown.terminating = true;

@@ -136,15 +136,6 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 ctx.on_failure::<Retried>(seen.get());
                 Ok(ctx.random())
             }
-            Plan::Discard(plan) => {
-                let compensation = ctx.on_failure::<Work>(seen.get());
-                let result = branch(*plan).await;
-                result.map(|value| value ^ u64::from(compensation.discard()))
-            }
-            Plan::Round(secs) => {
-                let round = ctx.branch(async { Ok(ctx.compensate().await.len() as u64) });
-                round.timeout(Duration::from_secs(u64::from(secs) + 1)).await
-            }
             Plan::Fail => Err(WorkflowError::new("planned", "as planned")),
             Plan::Seq(plans) => {
                 let mut sum = 0_u64;
@@ -169,26 +160,11 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 pending.next().await.unwrap_or(Ok(5))
             }
             Plan::Branches(branches) => follow_branches(&ctx, branches, &seen, &branch).await,
-            Plan::Shield(plan) => ctx.shield(branch(*plan)).await,
-            Plan::Scope(secs, plan, after) => {
-                let scope = ctx.scope(async {
-                    match branch(*plan).await {
-                        Err(error) if error.is_cancelled() => branch(*after).await.and(Err(error)),
-                        result => result,
-                    }
-                });
-                scope.deadline(Duration::from_secs(u64::from(secs) + 1)).await
-            }
-            Plan::Stop(plan, other) => {
-                let scope = ctx.scope(branch(*plan));
-                let handle = scope.handle();
-                let stop = async {
-                    let done = branch(*other).await;
-                    done.map(|done| done ^ u64::from(handle.cancel()))
-                };
-                let (one, other) = join(scope, stop).await;
-                one.and_then(|one| other.map(|other| one ^ other))
-            }
+            plan @ (Plan::Discard(_)
+            | Plan::Round(_)
+            | Plan::Shield(_)
+            | Plan::Scope(..)
+            | Plan::Stop(..)) => follow_part(&ctx, plan, &seen, &branch).await,
             Plan::Catch(plan) => Ok(branch(*plan).await.unwrap_or(7)),
             Plan::Guard(plan) => {
                 let _guard = Guard(ctx.clone(), Rc::clone(&seen));
@@ -201,6 +177,47 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
         seen.set(crate::data::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
         result
     })
+}
+
+/// Plans of compensations and of parts that are cancelled by themselves, or are not.
+async fn follow_part(
+    ctx: &Context,
+    plan: Plan,
+    seen: &Cell<u64>,
+    branch: &dyn Fn(Plan) -> LocalBoxFuture<'static, WorkflowResult<u64>>,
+) -> WorkflowResult<u64> {
+    match plan {
+        Plan::Discard(plan) => {
+            let compensation = ctx.on_failure::<Work>(seen.get());
+            let result = branch(*plan).await;
+            result.map(|value| value ^ u64::from(compensation.discard()))
+        }
+        Plan::Round(secs) => {
+            let round = ctx.branch(async { Ok(ctx.compensate().await.len() as u64) });
+            round.timeout(Duration::from_secs(u64::from(secs) + 1)).await
+        }
+        Plan::Shield(plan) => ctx.shield(branch(*plan)).await,
+        Plan::Scope(secs, plan, after) => {
+            let scope = ctx.scope(async {
+                match branch(*plan).await {
+                    Err(error) if error.is_cancelled() => branch(*after).await.and(Err(error)),
+                    result => result,
+                }
+            });
+            scope.deadline(Duration::from_secs(u64::from(secs) + 1)).await
+        }
+        Plan::Stop(plan, other) => {
+            let scope = ctx.scope(branch(*plan));
+            let handle = scope.handle();
+            let stop = async {
+                let done = branch(*other).await;
+                done.map(|done| done ^ u64::from(handle.cancel()))
+            };
+            let (one, other) = join(scope, stop).await;
+            one.and_then(|one| other.map(|other| one ^ other))
+        }
+        _ => unreachable!("it is another kind of plan"),
+    }
 }
 
 async fn follow_branches(

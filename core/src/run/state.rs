@@ -240,18 +240,7 @@ impl RunState {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until } => {
-                self.workflow = workflow.clone();
-                self.input = Some(input.clone());
-                self.key.clone_from(key);
-                self.lease = Some(*lease);
-                if let Some(at) = *start_at {
-                    self.start_timer(CommandId::START_DELAY, at);
-                }
-                if let Some(deadline) = *deadline {
-                    self.limit(deadline, *grace_until);
-                }
-            }
+            Event::RunStarted { .. } => self.started(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -292,13 +281,9 @@ impl RunState {
             }
             Event::DeadlinePassed { .. } => self.deadline_passed(),
             Event::RunPaused { message, reason } => {
-                self.messages.insert(*message, ());
-                self.paused = Some(Box::new(Pause { reason: reason.clone() }));
+                self.pause(*message, Some(Pause { reason: reason.clone() }));
             }
-            Event::RunUnpaused { message } => {
-                self.messages.insert(*message, ());
-                self.paused = None;
-            }
+            Event::RunUnpaused { message } => self.pause(*message, None),
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
             Event::RunResumed { released } => {
                 self.stalled = None;
@@ -319,6 +304,27 @@ impl RunState {
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
             Event::RunTimedOut { .. } => self.close(ClosedStatus::TimedOut),
         }
+    }
+
+    fn started(&mut self, event: &Event) {
+        let Event::RunStarted { workflow, input, key, start_at, lease, deadline, grace_until } = event else {
+            return;
+        };
+        self.workflow = workflow.clone();
+        self.input = Some(input.clone());
+        self.key.clone_from(key);
+        self.lease = Some(*lease);
+        if let Some(at) = *start_at {
+            self.start_timer(CommandId::START_DELAY, at);
+        }
+        if let Some(deadline) = *deadline {
+            self.limit(deadline, *grace_until);
+        }
+    }
+
+    fn pause(&mut self, message: MessageId, pause: Option<Pause>) {
+        self.messages.insert(message, ());
+        self.paused = pause.map(Box::new);
     }
 
     fn schedule(

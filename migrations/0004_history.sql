@@ -203,8 +203,7 @@ declare
         when 'run.completed' then '1 result payload'
         when 'run.failed' then '1 failure failure uncompensated uncompensated[]?'
         when 'run.cancelled' then '1 reason text? uncompensated uncompensated[]?'
-        when 'run.timed-out'
-            then '1 deadline time grace_until time? uncompensated uncompensated[]? skipped text[]?'
+        when 'run.timed-out' then '1 deadline time grace_until time? uncompensated uncompensated[]? skipped text[]?'
         when 'run.terminated' then '1 message uuid reason text skipped text[]?'
     end;
 

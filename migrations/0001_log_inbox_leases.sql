@@ -60,8 +60,8 @@ create table @schema@.frames (
 create index frames_by_position on @schema@.frames (shard, position);
 
 -- One row per run that is over. Partitioned like the log, so that both are dropped together.
--- status: 0 completed, 1 failed, 2 cancelled, 3 terminated, 4 continued as new, 5 failed and tried again. After the last two,
--- another run of the chain goes on.
+-- status: 0 completed, 1 failed, 2 cancelled, 3 terminated, 4 continued as new, 5 failed and tried again, 6 timed out. After 4
+-- and 5, another run of the chain goes on.
 create table @schema@.closed_runs (
     run_id    uuid not null,
     closed_at timestamptz not null,
@@ -120,7 +120,7 @@ create table @schema@.open_runs (
 create index open_runs_unparked on @schema@.open_runs (shard, run_id) where state in (0, 1, 3);
 -- Deadlines: ten million sleeping runs cost one probe per shard and heartbeat.
 create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
-    where state = 2 and wake_at is not null;
+    where wake_at is not null;
 
 -- The current run of each chain: the last one that is, or was, open. A row stays when the chain is over. A key leads to the
 -- first run of a chain, so it is written once.
@@ -1194,7 +1194,7 @@ begin
                select from @schema@.shards s
                cross join lateral (
                    select from @schema@.open_runs o
-                   where o.shard = s.shard and o.state = 2 and o.wake_at is not null
+                   where o.shard = s.shard and o.wake_at is not null
                      and (o.wake_at, o.run_id) > (t.due_after, t.due_after_run) and o.wake_at <= t.due_until
                    order by o.wake_at, o.run_id limit 1
                ) found
@@ -1639,7 +1639,7 @@ cross join lateral (select o.state = 0 and @schema@.has_begun(o.run_id) as begun
 -- of it has failed.
 create view @schema@.runs as
 select o.run_id, o.workflow, o.key, o.shard,
-       (array['pending', 'busy', 'parked', 'stalled'])[o.state + 1] as state,
+       (array['pending', 'busy', 'parked', 'stalled', 'paused'])[o.state + 1] as state,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
        o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at,
@@ -1648,7 +1648,7 @@ from @schema@.open_runs_shown o
 left join @schema@.links l on l.run_id = o.run_id
 union all
 select c.run_id, c.workflow, c.key, c.shard,
-       (array['completed', 'failed', 'cancelled', 'terminated', 'continued', 'retried'])[c.status + 1],
+       (array['completed', 'failed', 'cancelled', 'terminated', 'continued', 'retried', 'timed-out'])[c.status + 1],
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
        null, null, null, c.closed_at,
        l.first_run, l.predecessor, l.number

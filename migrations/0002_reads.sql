@@ -175,7 +175,7 @@ begin
     from unnest(p_shards) s (shard)
     cross join lateral (
         select o.wake_at, o.run_id from @schema@.open_runs o
-        where o.shard = s.shard and o.state = 2 and o.wake_at is not null
+        where o.shard = s.shard and o.wake_at is not null
           and (o.wake_at, o.run_id) > (p_after, p_after_run) and o.wake_at <= p_until
         order by o.wake_at, o.run_id limit p_limit
     ) d

@@ -37,7 +37,7 @@ use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
-pub use self::message::{CancelRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
+pub use self::message::{CancelRun, PauseRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{Json, RunType, Untyped};
@@ -331,8 +331,16 @@ impl Client {
         TerminateRun::new(Arc::clone(&self.shared), run, reason.into())
     }
 
-    /// Has a run tried again as [`RunHandle::resume`] does, for a run whose workflow is not known here. See [`ResumeRun`] for
-    /// an example.
+    /// Pauses a run as [`RunHandle::pause`] does, for a run whose workflow is not known here. See [`PauseRun`] for an example.
+    ///
+    /// # Errors
+    /// See [`PauseRun`].
+    pub fn pause(&self, run: RunId) -> PauseRun {
+        PauseRun::new(Arc::clone(&self.shared), run)
+    }
+
+    /// Ends the pause of a run, or has it tried again, as [`RunHandle::resume`] does, for a run whose workflow is not known
+    /// here. See [`ResumeRun`] for an example.
     ///
     /// # Errors
     /// See [`ResumeRun`].

@@ -12,6 +12,7 @@ use crate::data::id::{InvalidId, RunId};
 use crate::data::name::Name;
 pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
+use crate::data::time::Timestamp;
 pub use crate::data::typed_failure::TypedFailure;
 use crate::store::error::StoreError;
 
@@ -42,10 +43,21 @@ enum Kind {
     RunFailed { run: RunId, failure: Failure, uncompensated: Vec<Uncompensated> },
     RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
     RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
+    RunTimedOut(Box<TimedOutRun>),
     TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
     ForeignTransaction { wanted: &'static str },
     GaveUp(String),
     Store(StoreError),
+}
+
+#[derive(Debug)]
+struct TimedOutRun {
+    run: RunId,
+    deadline: Timestamp,
+    /// When it was ended, if that was without its code.
+    grace_until: Option<Timestamp>,
+    uncompensated: Vec<Uncompensated>,
+    skipped: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -109,6 +121,17 @@ impl Error {
         Self(Box::new(Kind::RunTerminated { run, reason, skipped }))
     }
 
+    pub(crate) fn run_timed_out(
+        run: RunId,
+        deadline: Timestamp,
+        grace_until: Option<Timestamp>,
+        uncompensated: Vec<Uncompensated>,
+        skipped: Vec<String>,
+    ) -> Self {
+        let run = TimedOutRun { run, deadline, grace_until, uncompensated, skipped };
+        Self(Box::new(Kind::RunTimedOut(Box::new(run))))
+    }
+
     pub(crate) fn timed_out(run: RunId, waited: Duration, waiting_on: Option<String>) -> Self {
         Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
     }
@@ -154,6 +177,7 @@ impl Error {
             Kind::RunFailed { .. } => ErrorKind::RunFailed,
             Kind::RunCancelled { .. } => ErrorKind::RunCancelled,
             Kind::RunTerminated { .. } => ErrorKind::RunTerminated,
+            Kind::RunTimedOut(_) => ErrorKind::RunTimedOut,
             Kind::TimedOut { .. } => ErrorKind::TimedOut,
             Kind::ForeignTransaction { .. } => ErrorKind::ForeignTransaction,
             Kind::GaveUp(_) => ErrorKind::GaveUp,
@@ -216,6 +240,11 @@ impl Error {
     /// Whether the run whose result was asked for was terminated.
     pub fn is_run_terminated(&self) -> bool {
         matches!(*self.0, Kind::RunTerminated { .. })
+    }
+
+    /// Whether the run whose result was asked for was not over at its deadline.
+    pub fn is_run_timed_out(&self) -> bool {
+        matches!(*self.0, Kind::RunTimedOut(_))
     }
 
     /// Whether the wait for a result timed out. The run continues.
@@ -292,14 +321,16 @@ impl Error {
     pub fn uncompensated(&self) -> &[Uncompensated] {
         match &*self.0 {
             Kind::RunFailed { uncompensated, .. } | Kind::RunCancelled { uncompensated, .. } => uncompensated,
+            Kind::RunTimedOut(run) => &run.uncompensated,
             _ => &[],
         }
     }
 
-    /// The activities of the compensations that a termination skipped, in the order in which they would have run.
+    /// The activities of the compensations that a termination, or the end of a grace, skipped, in the order in which they would have run.
     pub fn skipped_compensations(&self) -> &[String] {
         match &*self.0 {
             Kind::RunTerminated { skipped, .. } => skipped,
+            Kind::RunTimedOut(run) => &run.skipped,
             _ => &[],
         }
     }
@@ -322,6 +353,7 @@ impl Error {
             | Kind::RunCancelled { run, .. }
             | Kind::RunTerminated { run, .. }
             | Kind::TimedOut { run, .. } => Some(run),
+            Kind::RunTimedOut(ref timed_out) => Some(timed_out.run),
             Kind::Invalid(_)
             | Kind::Diverged { .. }
             | Kind::Payload(..)
@@ -382,6 +414,8 @@ error_kinds! {
     RunCancelled = "run-cancelled",
     /// [`Error::is_run_terminated`]: the run whose result was asked for was terminated.
     RunTerminated = "run-terminated",
+    /// [`Error::is_run_timed_out`]: the run whose result was asked for was not over at its deadline.
+    RunTimedOut = "run-timed-out",
     /// [`Error::is_timeout`]: the run was not over in time. It continues.
     TimedOut = "timed-out",
     /// [`Error::is_foreign_transaction`]: a request should have joined a transaction of another store.
@@ -451,6 +485,16 @@ impl fmt::Display for Error {
                     write!(f, "; compensation `{activity}` was left out")?;
                 }
                 Ok(())
+            }
+            Kind::RunTimedOut(timed_out) => {
+                let TimedOutRun { run, deadline, grace_until, uncompensated, skipped } = &**timed_out;
+                write!(f, "run {run} was not over at its deadline, {deadline}")?;
+                match grace_until {
+                    Some(until) => write!(f, ", nor when its grace ended, {until}")?,
+                    None => f.write_str(", and was cancelled")?,
+                }
+                fmt_uncompensated(f, uncompensated)?;
+                skipped.iter().try_for_each(|left| write!(f, "; compensation `{left}` was left out"))
             }
             Kind::TimedOut { run, waited, waiting_on } => {
                 write!(f, "run {run} was not over after {waited:?}")?;
@@ -544,6 +588,11 @@ mod tests {
                 Error::run_terminated(run, String::new(), Vec::new()),
                 ErrorKind::RunTerminated,
                 Error::is_run_terminated,
+            ),
+            (
+                Error::run_timed_out(run, Timestamp::MIN, None, Vec::new(), Vec::new()),
+                ErrorKind::RunTimedOut,
+                Error::is_run_timed_out,
             ),
             (StoreError::unavailable("x").into(), ErrorKind::Unavailable, Error::is_unavailable),
             (StoreError::held("x").into(), ErrorKind::KeyHeld, Error::is_key_held),

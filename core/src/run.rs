@@ -23,7 +23,6 @@ use crate::run::succession::Successor;
 use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, How, Program, Programs, WorkflowEnd};
-use crate::workflow::scope::call::Awaited;
 use crate::workflow::scope::views::Views;
 
 use crate::data::call_map::CallMap;
@@ -51,6 +50,8 @@ pub(crate) struct Run {
     program: Option<Box<dyn Program>>,
     /// Why there is no program, if the log does not say so.
     diagnosis: Option<String>,
+    /// The steps that are to begin after the pause: they were under way in another process, or before the run left memory.
+    held_steps: CallMap<StepRequest>,
     /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
     /// runs have none.
     adoption: Option<Box<Event>>,
@@ -98,7 +99,8 @@ impl Progress {
 
 impl Run {
     fn new(id: RunId) -> Self {
-        Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None, left: Vec::new() }
+        let (state, held_steps) = (RunState::new(id), CallMap::new());
+        Self { state, program: None, diagnosis: None, held_steps, adoption: None, left: Vec::new() }
     }
 
     /// Starts a run whose workflow this worker does not know: only its start is logged.
@@ -142,52 +144,96 @@ impl Run {
         let at = at.max(self.state.now);
         // Most resolutions have one decision.
         let mut progress = Progress { events: Vec::with_capacity(2), ..Progress::default() };
+        self.take_in(at, resolution, &mut progress);
+        self.compensate(at, &mut progress);
+        progress
+    }
+
+    /// Logs a resolution and what the program decides after it, without what the engine does then.
+    fn take_in(&mut self, at: Timestamp, resolution: Event, progress: &mut Progress) {
         if self.state.queues() || self.program.is_none() {
             self.leave_late(&resolution);
-            self.log(at, resolution, &mut progress);
-            return progress;
+            return self.log(at, resolution, progress);
         }
         // What a worker that took the run over logs first precedes the resolution.
         let seq = if self.adoption.is_some() { self.state.next_seq().next() } else { self.state.next_seq() };
         match self.poll(seq, at, &resolution) {
             Ok(decisions) => {
-                self.log(at, resolution, &mut progress);
-                self.decide(at, decisions, &mut progress);
-                self.log_views(at, &mut progress);
+                self.log(at, resolution, progress);
+                self.decide(at, decisions, progress);
+                self.log_views(at, progress);
             }
             Err(reason) => {
-                self.log(at, Event::RunStalled { reason }, &mut progress);
-                self.log(at, resolution, &mut progress);
+                self.log(at, Event::RunStalled { reason }, progress);
+                self.log(at, resolution, progress);
             }
         }
-        progress
     }
 
     /// Stalls the run for a reason other than its code.
     pub(crate) fn stall(&mut self, at: Timestamp, reason: String) -> Progress {
         let mut progress = Progress::default();
-        self.program = None;
+        self.drop_program();
         self.log(at.max(self.state.now), Event::RunStalled { reason }, &mut progress);
         progress
     }
 
     /// Ends the run without polling its code.
     pub(crate) fn terminate(&mut self, at: Timestamp, message: MessageId, reason: String) -> Progress {
-        let mut progress = Progress::default();
-        self.program = None;
+        self.drop_program();
+        let skipped = self.unfinished_compensations();
+        self.note(at, Event::RunTerminated { message, reason, skipped })
+    }
+
+    /// The grace of the run is over: it ends as by a termination.
+    pub(crate) fn grace_over(&mut self, at: Timestamp) -> Progress {
+        let Some(limits) = self.state.limits.clone() else { return Progress::default() };
+        self.drop_program();
+        let (at, skipped) = (at.max(self.state.now), self.unfinished_compensations());
+        let uncompensated = self.state.uncompensated.clone();
+        let (deadline, grace_until) = (limits.deadline, Some(at));
+        self.note(at, Event::RunTimedOut { deadline, grace_until, uncompensated, skipped })
+    }
+
+    /// The activities of the compensations that are not over, in the order of their execution.
+    fn unfinished_compensations(&self) -> Vec<String> {
         let unfinished = self.state.activities.values().filter(|activity| activity.compensation);
         let unfinished = unfinished.map(|activity| activity.name.to_string());
-        let left = self.state.compensations.iter().rev().map(|left| left.activity.to_string());
-        let skipped = unfinished.chain(left).collect();
-        self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
+        let rounds = self.state.rounds.iter().flat_map(|round| round.left.iter().rev());
+        let left = rounds.chain(self.state.compensations.iter().rev());
+        unfinished.chain(left.map(|left| left.activity.to_string())).collect()
+    }
+
+    /// A client pauses the run. Changes nothing if it is paused already.
+    pub(crate) fn pause(&mut self, at: Timestamp, message: MessageId, reason: Option<String>) -> Progress {
+        if self.state.paused.is_some() {
+            return Progress::default();
+        }
+        self.note(at, Event::RunPaused { message, reason })
+    }
+
+    /// A client ends the pause of the run, if it is paused and this request has not ended one. What waited is released later.
+    pub(crate) fn unpause(&mut self, at: Timestamp, message: MessageId) -> Progress {
+        if self.state.paused.is_none() || self.state.messages.contains_key(&message) {
+            return Progress::default();
+        }
+        let steps = std::mem::take(&mut self.held_steps);
+        let mut progress = self.note(at, Event::RunUnpaused { message });
+        progress.take_steps(steps, &[]);
         progress
+    }
+
+    fn drop_program(&mut self) {
+        self.program = None;
+        self.held_steps.clear();
     }
 
     /// About how many bytes it takes beside a fixed size. What its code allocates is not known, but it has decoded its input.
     pub(crate) fn bytes(&self) -> usize {
         let state = &self.state;
         let input = state.input.as_ref().map_or(0, |input| input.bytes().len());
-        let calls = state.activities.len() + state.compensations.len() + state.children.len();
+        let rounds = state.rounds.iter().map(|round| round.left.len()).sum::<usize>();
+        let calls = state.activities.len() + state.compensations.len() + rounds + state.children.len();
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + code
@@ -213,10 +259,14 @@ impl Run {
 
     /// What the run waits for, as data: as much as is shown to people. Empty while it is stalled.
     pub(crate) fn shown_waits(&self, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
-        if self.state.ending.is_some() {
-            return self.state.waits_at_end(WAITS_SHOWN, is_running);
-        }
-        self.waits_while(WAITS_SHOWN, is_running)
+        let waits = if self.state.ending.is_some() {
+            self.state.waits_at_end(WAITS_SHOWN, is_running)
+        } else {
+            self.waits_while(WAITS_SHOWN, is_running)
+        };
+        // Above all, a paused run waits for a client.
+        let pause = self.state.paused.as_ref().map(|pause| Wait::Resume { reason: pause.reason.clone() });
+        pause.into_iter().chain(waits).take(WAITS_SHOWN).collect()
     }
 
     /// The calls that the code waits for, at most `limit`, to show to people.
@@ -226,17 +276,19 @@ impl Run {
 
     fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
         let open = self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default();
-        let wait = |call: Awaited| {
-            let is_running = is_running(call.id);
-            self.state.wait_of(call, is_running)
-        };
-        open.into_iter().map(wait).collect()
+        open.into_iter().filter_map(|call| self.state.wait_of(call, is_running)).collect()
     }
 
     /// Why its code does not go on, in words, if it has stalled.
     pub(crate) fn stall_in_words(&self) -> Option<String> {
         let reason = self.state.stalled.as_ref().or(self.diagnosis.as_ref())?;
-        Some(format!("stalled: {reason}"))
+        match &self.state.paused {
+            Some(pause) => {
+                let pause = Wait::Resume { reason: pause.reason.clone() };
+                Some(format!("{pause}, stalled: {reason}"))
+            }
+            None => Some(format!("stalled: {reason}")),
+        }
     }
 
     /// Passes a resolution to the program. After an error the run has no program.
@@ -274,11 +326,10 @@ impl Run {
                 How::Returned(outcome) => outcome,
                 How::Continued(input) => return self.continue_as_new(at, input, progress),
             };
-            let compensate =
-                !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
-            if compensate || self.state.children.delay_the_end() {
+            let undoes = !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
+            let waits = !self.state.rounds.is_empty() || self.state.children.delay_the_end();
+            if undoes || waits {
                 self.log(at, Event::RunEnding { outcome }, progress);
-                self.compensate_next(at, progress);
             } else {
                 self.close(at, outcome, progress);
             }
@@ -287,7 +338,7 @@ impl Run {
 
     /// Whether its code can take the waiting resolutions.
     pub(crate) fn can_release(&self) -> bool {
-        self.program.is_some() && self.state.queues()
+        self.program.is_some() && self.state.queues() && self.state.paused.is_none()
     }
 
     /// Passes waiting resolutions to the program: as many as fit into one group and into the turn, but at least one. The
@@ -345,6 +396,7 @@ impl Run {
             None => {}
         }
         self.log_views(now, progress);
+        self.compensate(now, progress);
     }
 
     /// Logs the program's decisions after some of the waiting resolutions.
@@ -356,22 +408,29 @@ impl Run {
         }
     }
 
-    /// Schedules the next compensation, the last registered first, or logs the terminal event if none is left. What children
-    /// do until they end may have to be compensated for, so all that is awaited comes first. A run that completed has nothing
-    /// to compensate for.
-    fn compensate_next(&mut self, at: Timestamp, progress: &mut Progress) {
-        if self.state.children.delay_the_end() {
-            return;
-        }
-        let completed = matches!(self.state.ending.as_deref(), Some(Outcome::Completed(_)));
-        let next = self.state.compensations.last().filter(|_| !completed);
-        match (next, self.state.ending.clone()) {
-            (Some(next), _) => {
-                let scheduled = Event::CompensationScheduled { id: next.id };
-                self.log(at, scheduled, progress);
+    /// Schedules the next compensation, the last registered first: of the oldest round, whose end is logged if none of it is
+    /// left, or at the end of the run, which is logged after them.
+    fn compensate(&mut self, at: Timestamp, progress: &mut Progress) {
+        while self.state.compensating.is_none() && self.state.closed.is_none() {
+            let round = self.state.rounds.front();
+            // What children do until they end may have to be compensated for, so all that is awaited comes before the last round.
+            if round.is_none() && self.state.ending.is_some() && self.state.children.delay_the_end() {
+                return;
             }
-            (None, Some(outcome)) => self.close(at, *outcome, progress),
-            (None, None) => {}
+            let left = round.map_or(&self.state.compensations, |round| &round.left);
+            let next = left.last().map(|next| next.id);
+            match (next, round, &self.state.ending) {
+                (Some(id), Some(_), _) | (Some(id), None, Some(_)) => {
+                    self.log(at, Event::CompensationScheduled { id }, progress);
+                }
+                (None, Some(round), _) => {
+                    let ended =
+                        Event::CompensationsEnded { id: round.id, uncompensated: round.failed.clone() };
+                    self.take_in(at, ended, progress);
+                }
+                (None, None, Some(outcome)) => self.close(at, Outcome::clone(outcome), progress),
+                (_, None, None) => return,
+            }
         }
     }
 
@@ -382,7 +441,12 @@ impl Run {
             Outcome::Completed(result) => Event::RunCompleted { result },
             Outcome::Failed(failure) if self.retry_whole(at, &failure, progress) => return,
             Outcome::Failed(failure) => Event::RunFailed { failure, uncompensated },
-            Outcome::Cancelled => Event::RunCancelled { reason, uncompensated },
+            Outcome::Cancelled => match self.state.timed_out() {
+                Some(deadline) => {
+                    Event::RunTimedOut { deadline, grace_until: None, uncompensated, skipped: Vec::new() }
+                }
+                None => Event::RunCancelled { reason, uncompensated },
+            },
         };
         self.log(at, terminal, progress);
     }

@@ -157,6 +157,17 @@ impl RunFixture {
         Self::start_at::<W>(input, None)
     }
 
+    /// Starts a run of `W` with a deadline and a grace.
+    pub(crate) fn start_limited<W: Workflow>(
+        input: &W::Input,
+        deadline: Duration,
+        grace: Option<Duration>,
+    ) -> Self {
+        let deadline = BORN.saturating_add(deadline);
+        let grace_until = grace.map(|grace| deadline.saturating_add(grace));
+        Self::start_as::<W>(registry_of::<W>(), payload(input), None, (Some(deadline), grace_until), None)
+    }
+
     /// Starts a run of `W` whose start may be delayed.
     pub(crate) fn start_at<W: Workflow>(input: &W::Input, start_at: Option<Timestamp>) -> Self {
         Self::start_with::<W>(registry_of::<W>(), payload(input), start_at)
@@ -167,7 +178,7 @@ impl RunFixture {
         input: Payload,
         start_at: Option<Timestamp>,
     ) -> Self {
-        Self::start_retried::<W>(registry, input, start_at, None)
+        Self::start_as::<W>(registry, input, start_at, (None, None), None)
     }
 
     /// Starts a run that is tried again if it fails.
@@ -177,6 +188,16 @@ impl RunFixture {
         start_at: Option<Timestamp>,
         run_retry: Option<Box<RunRetry>>,
     ) -> Self {
+        Self::start_as::<W>(registry, input, start_at, (None, None), run_retry)
+    }
+
+    fn start_as<W: Workflow>(
+        registry: Registry,
+        input: Payload,
+        start_at: Option<Timestamp>,
+        (deadline, grace_until): (Option<Timestamp>, Option<Timestamp>),
+        run_retry: Option<Box<RunRetry>>,
+    ) -> Self {
         let started = Event::RunStarted {
             parent: None,
             parent_call: None,
@@ -184,6 +205,8 @@ impl RunFixture {
             input,
             key: None,
             start_at,
+            deadline,
+            grace_until,
             lease: LEASE,
             chain: None,
             run_retry,
@@ -252,6 +275,10 @@ impl RunFixture {
         assert_eq!(progress.events, [], "a replay has nothing to log:\n{}", history(&self.log));
         assert_eq!(replayed.state, self.run.state, "a replay ends in the same state");
         assert_eq!(replayed.waiting_on(), self.run.waiting_on(), "a replay waits for the same");
+        if self.run.state.paused.is_some() {
+            assert!(progress.steps.is_empty(), "no step begins while the run is paused");
+            return;
+        }
         let steps: BTreeMap<_, _> = progress.steps.into_iter().map(|(id, step)| (id, step.name)).collect();
         assert_eq!(steps, self.steps, "a replay asks for the same steps");
     }
@@ -349,6 +376,24 @@ impl RunFixture {
         self.resolve(Event::CancelRequested { message, reason: Some("enough".to_owned()) });
     }
 
+    pub(crate) fn pause(&mut self) {
+        let message = self.message();
+        let progress = self.run.pause(self.now, message, Some("maintenance".to_owned()));
+        self.take(progress);
+    }
+
+    /// Ends the pause, and releases what waits.
+    pub(crate) fn unpause(&mut self) {
+        let message = self.message();
+        let mut progress = self.run.unpause(self.now, message);
+        while self.run.can_release() {
+            let mut released = Progress::default();
+            self.run.release(&Turn::endless(self.now), &mut released);
+            progress.append(released);
+        }
+        self.take(progress);
+    }
+
     pub(crate) fn terminate(&mut self) {
         let message = self.message();
         let progress = self.run.terminate(self.now, message, "no more".to_owned());
@@ -376,6 +421,11 @@ impl RunFixture {
                 DeadlineKind::Timer => self.resolve(Event::TimerFired { id: next.id }),
                 DeadlineKind::ScheduleToClose => {
                     let progress = self.run.activity_out_of_time(self.now, next.id);
+                    self.take(progress);
+                }
+                DeadlineKind::Run => self.resolve(Event::DeadlinePassed { deadline: next.at }),
+                DeadlineKind::Grace => {
+                    let progress = self.run.grace_over(self.now);
                     self.take(progress);
                 }
                 DeadlineKind::Retry => unreachable!("`deadlines` contains no retries"),

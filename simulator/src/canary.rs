@@ -8,6 +8,7 @@ mod engine;
 mod erring_build;
 mod fleets;
 mod handover;
+mod pauses;
 mod races;
 mod requests;
 mod shared;
@@ -50,6 +51,7 @@ impl Canary {
             .iter()
             .chain(engine::CANARIES)
             .chain(handover::CANARIES)
+            .chain(pauses::CANARIES)
             .chain(races::CANARIES)
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)

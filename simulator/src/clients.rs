@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join, join5};
+use futures::future::{BoxFuture, join3, join5};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -107,7 +107,8 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let (mut again, mut now, mut all) = (dice.fork(4), dice.fork(5), dice.fork(6));
+            let (mut again, mut now, mut all, mut halt) =
+                (dice.fork(4), dice.fork(5), dice.fork(6), dice.fork(7));
             let requests = join5(
                 self.send_all(index, run, 0, sent[0]..plan.takes(0), &mut left),
                 self.send_all(index, run, 1, sent[1]..plan.takes(1), &mut right),
@@ -115,7 +116,7 @@ impl Script {
                 self.resume(run, &mut again),
                 self.retry_now(run, &mut now),
             );
-            join(requests, self.announce::<W>(&mut all)).await;
+            join3(requests, self.announce::<W>(&mut all), self.halt(run, &mut halt)).await;
         }
         lock(&self.promises).scripts -= 1;
     }
@@ -196,6 +197,10 @@ impl Script {
         if let Some(token) = token {
             start = start.with_signal(signal_at(client), token);
         }
+        if self.number % 8 == 5 {
+            // About as long as the run takes.
+            start = start.deadline(self.config.lease_ttl * 8).grace(self.config.lease_ttl * 4);
+        }
         start.await
     }
 
@@ -265,6 +270,32 @@ impl Script {
         }
     }
 
+    /// Pauses some runs for a while, once or several times.
+    async fn halt(&self, run: RunId, dice: &mut Dice) {
+        while dice.chance(250) {
+            self.pause(dice, 20).await;
+            match self.clients[0].pause(run).await {
+                Ok(()) => {}
+                Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_run_over() => return,
+                Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                Err(error) => self.ledger.violated(format!("a request to pause was refused: {error}")),
+            }
+            self.pause(dice, 20).await;
+            loop {
+                match self.clients[0].resume(run).await {
+                    Ok(()) => break,
+                    Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
+                    Err(error) if error.is_run_over() => return,
+                    Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                    Err(error) => {
+                        return self.ledger.violated(format!("a request to resume was refused: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
     /// Asks for the next attempts of some runs, whether they are in back-off or not, once or several times.
     async fn retry_now(&self, run: RunId, dice: &mut Dice) {
         while dice.chance(300) {
@@ -302,7 +333,10 @@ impl Script {
         if dice.chance(500) && !self.config.loses_commits {
             let result = handle.result().await;
             if let Err(error) = &result
-                && !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated())
+                && !(error.is_run_failed()
+                    || error.is_run_cancelled()
+                    || error.is_run_terminated()
+                    || error.is_run_timed_out())
             {
                 self.ledger.violated(format!("a result was refused: {error}"));
             }

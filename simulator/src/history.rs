@@ -1,6 +1,6 @@
 //! The invariants of a single history. It must not know of faults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
@@ -57,8 +57,11 @@ struct HistoryCheck {
     waiting: u32,
     messages: BTreeSet<MessageId>,
     deadlines: BTreeMap<CommandId, Timestamp>,
+    paused: bool,
     /// Compensations that were registered and have not been scheduled.
     registered: BTreeSet<CommandId>,
+    /// The same, of the rounds that have begun and not ended.
+    rounds: VecDeque<(CommandId, BTreeSet<CommandId>)>,
     compensated: Option<CommandId>,
     ending: Option<Outcome>,
     /// The view that the event before published.
@@ -79,11 +82,12 @@ impl HistoryCheck {
     fn begins(&mut self, id: CommandId) {
         let is_new = self.begun.insert(id);
         self.demand(is_new, "its id was used before");
+        self.demand(!self.paused, "it was decided during a pause");
     }
 
     /// A resolution from outside. Whether it waits.
     fn resolves(&mut self) -> bool {
-        let waits = self.stalled || self.waiting > 0;
+        let waits = self.ending.is_none() && (self.stalled || self.paused || self.waiting > 0);
         self.waiting += u32::from(waits);
         waits
     }
@@ -120,8 +124,48 @@ impl HistoryCheck {
         self.published = published;
     }
 
+    /// Compensations, their rounds, and pauses.
+    fn take_compensation(&mut self, event: &Event) {
+        match event {
+            Event::CompensationRegistered { id, .. } => {
+                self.begins(*id);
+                self.registered.insert(*id);
+            }
+            Event::RunPaused { message, .. } | Event::RunUnpaused { message, .. } => {
+                let is_new = self.messages.insert(*message);
+                self.demand(is_new, "the message was logged before");
+                let pauses = matches!(event, Event::RunPaused { .. });
+                self.demand(self.paused != pauses, "a pause began or ended twice");
+                self.paused = pauses;
+            }
+            Event::CompensationDiscarded { id, .. } => {
+                let was_registered = self.registered.remove(id);
+                self.demand(was_registered, "there is no such compensation");
+            }
+            Event::CompensationsBegun { id, .. } => {
+                self.begins(*id);
+                self.rounds.push_back((*id, std::mem::take(&mut self.registered)));
+            }
+            Event::CompensationsEnded { id, .. } => {
+                let ended = self.rounds.pop_front();
+                let is_done = ended.is_some_and(|(round, left)| round == *id && left.is_empty());
+                self.demand(is_done, "a round ends before it is done, or out of order");
+                let answered = self.compensated.is_none_or(|last| self.outcomes.contains(&last));
+                self.demand(answered, "a compensation is still executing");
+            }
+            Event::CompensationScheduled { id, .. } => {
+                let round = self.rounds.front_mut().map(|(_, left)| left);
+                let newest = round.unwrap_or(&mut self.registered).pop_last();
+                self.demand(newest == Some(*id), "compensations run newest first, each once");
+                self.compensated = Some(*id);
+            }
+            _ => {}
+        }
+    }
+
     fn take(&mut self, event: &Event, config: &WorldConfig) {
         self.publishes(event);
+        self.take_compensation(event);
         match event {
             Event::RunStarted { start_at, chain, .. } => {
                 if !self.resolves() && chain.is_some() {
@@ -136,10 +180,6 @@ impl HistoryCheck {
                     self.transactional.insert(*id);
                 }
             }
-            Event::CompensationRegistered { id, .. } => {
-                self.begins(*id);
-                self.registered.insert(*id);
-            }
             Event::SignalSent { id, .. } => self.begins(*id),
             Event::ChildStarted { id, .. } => {
                 self.begins(*id);
@@ -153,11 +193,6 @@ impl HistoryCheck {
                 (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
                 (None, _) | (_, None) => self.demand(false, "there is no such timer"),
             },
-            Event::CompensationScheduled { id, .. } => {
-                let newest = self.registered.pop_last();
-                self.demand(newest == Some(*id), "compensations run newest first, each once");
-                self.compensated = Some(*id);
-            }
             Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. } => {
                 self.resolves();
                 let is_new = self.messages.insert(*message);
@@ -178,13 +213,19 @@ impl HistoryCheck {
                 self.waiting = 0;
                 self.ending = Some(outcome.clone());
             }
-            Event::RunCompleted { result, .. } => {
-                let outcome = Outcome::Completed(result.clone());
-                let same = self.ending.as_ref().is_none_or(|ending| *ending == outcome);
-                self.demand(same, "it should have ended otherwise");
+            Event::RunCompleted { .. } => {
+                let completes = |ending: &Outcome| matches!(ending, Outcome::Completed(_));
+                self.demand(self.ending.as_ref().is_none_or(completes), "it should have ended otherwise");
+                self.demand(self.rounds.is_empty(), "a round was not over");
             }
             Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
-            Event::RunCancelled { .. } => self.ends_with(&Outcome::Cancelled),
+            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
+                self.ends_with(&Outcome::Cancelled);
+            }
+            Event::DeadlinePassed { deadline, .. } => {
+                self.resolves();
+                self.demand(self.now >= Some(*deadline), "too early");
+            }
             // Terminations, attempts and notes: no earlier event forbids them.
             _ => {}
         }
@@ -211,6 +252,7 @@ impl HistoryCheck {
     /// A run that fails or is cancelled compensates first, and then ends with the original outcome.
     fn ends_with(&mut self, outcome: &Outcome) {
         self.demand(self.registered.is_empty(), "a compensation was not executed");
+        self.demand(self.rounds.is_empty(), "a round was not over");
         let same = self.ending.as_ref().is_none_or(|ending| ending == outcome);
         self.demand(same, "it should have ended otherwise");
         let answered = self.compensated.is_none_or(|last| self.outcomes.contains(&last));

@@ -84,6 +84,7 @@ pub(crate) struct RunAccount {
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
     pub(crate) is_stalled: bool,
+    pub(crate) is_paused: bool,
     /// Whether it is under suspicion: it may wait for its trial, however long the trials of others take.
     pub(crate) is_suspect: bool,
     /// Whether it is set aside because its owners died.
@@ -279,7 +280,13 @@ impl Accounts {
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
             Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
-            Ok(MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate | MessageKind::Child) => {}
+            Ok(
+                MessageKind::Start
+                | MessageKind::Cancel
+                | MessageKind::Terminate
+                | MessageKind::Child
+                | MessageKind::Pause,
+            ) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
         // Only appends send such messages.

@@ -45,6 +45,12 @@ pub(crate) enum Op {
     Locked(Box<Op>, Box<Op>),
     /// Schedules an activity, executes an op, and waits for the activity.
     Spawned(Work, Box<Op>),
+    /// Executes an op behind a shield from cancellations.
+    Shielded(Box<Op>),
+    /// Executes an op within a scope that is never cancelled.
+    Scoped(Box<Op>),
+    /// Compensates what is registered, and waits for it or, after some time, does not.
+    Undo { millis: Option<u64> },
     /// Continues with a clean-up if the op fails or is cancelled.
     Shield(Box<Op>, Work),
     /// Fails.
@@ -185,6 +191,9 @@ impl Planner<'_> {
             84..86 => Op::Locked(self.boxed(depth), self.boxed(depth)),
             86..89 => Op::Select(self.boxed(depth), self.boxed(depth)),
             89..93 => Op::Race(self.ops(depth)),
+            93..95 => Op::Shielded(self.boxed(depth)),
+            95..96 => Op::Scoped(self.boxed(depth)),
+            draw @ 96..98 => Op::Undo { millis: (draw == 97).then(|| self.millis(2).max(1)) },
             _ => Op::Shield(self.boxed(depth), self.work()),
         }
     }
@@ -284,6 +293,8 @@ impl Op {
             Self::Work(work) | Self::Step(work) => work.expected(),
             Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
             Self::OnFailure(_) | Self::Tell { .. } | Self::Mine => Expected::Value(0),
+            Self::Shielded(op) | Self::Scoped(op) => op.expected(),
+            Self::Undo { .. } => Expected::Value(0),
             Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) | Self::Child(_) => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
@@ -333,7 +344,11 @@ impl Op {
             Self::Both(one, other) | Self::Select(one, other) | Self::Locked(one, other) => {
                 one.takes(signal) + other.takes(signal)
             }
-            Self::Shield(op, _) | Self::Spawned(_, op) | Self::Onward(op) => op.takes(signal),
+            Self::Shield(op, _)
+            | Self::Spawned(_, op)
+            | Self::Onward(op)
+            | Self::Shielded(op)
+            | Self::Scoped(op) => op.takes(signal),
             Self::Work(_)
             | Self::Step(_)
             | Self::Sleep { .. }
@@ -341,6 +356,7 @@ impl Op {
             | Self::Child(_)
             | Self::Tell { .. }
             | Self::OnFailure(_)
+            | Self::Undo { .. }
             | Self::Mine
             | Self::Fail => 0,
         }

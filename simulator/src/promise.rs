@@ -23,13 +23,17 @@ pub(crate) fn check_promise(promise: &RunPromise, chain: &[&RunView], wrong: &mu
     let has =
         |name: &str| chain.iter().flat_map(|seen| &seen.history).any(|event| event.event.name() == name);
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
-    if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
+    // After its deadline, a cancellation changes nothing.
+    let cancelled = has("cancel.requested") || has("deadline.passed");
+    if promise.cancelled && !cancelled && !has("run.ending") && !late("cancellation") {
         wrong.push(format!("run {run}: a cancellation was acknowledged, and is lost"));
     }
     if promise.terminated && !has("run.terminated") && !late("termination") {
         wrong.push(format!("run {run}: a termination was acknowledged, and is lost"));
     }
-    let disturbed = ["cancel.requested", "run.terminated", "activity.attempt-lost"].into_iter().any(has);
+    let disturbed = ["cancel.requested", "deadline.passed", "run.terminated", "activity.attempt-lost"]
+        .into_iter()
+        .any(has);
     let last = seen.history.last().map(|event| &event.event);
     let summary = match last {
         Some(Event::RunCompleted { result, .. }) => result.decode::<Summary>().ok(),

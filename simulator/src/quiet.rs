@@ -51,6 +51,8 @@ impl World {
                 // Good code has resumed every run that can continue, unless nobody asked for one that was set aside.
                 let (again, stuck) = self.stalled().into_iter().partition(|run| self.resumed.insert(*run));
                 self.resume(again);
+                // A request to pause may arrive after the last request to resume.
+                self.resume(self.paused());
                 self.stuck.extend(&stuck);
                 self.terminate(stuck);
             }
@@ -92,6 +94,12 @@ impl World {
             .iter()
             .filter(|(run, account)| is_stuck(account) && !self.ended.contains(run));
         stuck.map(|(run, _)| *run).collect()
+    }
+
+    fn paused(&self) -> Vec<RunId> {
+        let inner = self.ledger.lock();
+        let paused = inner.accounts.runs.iter().filter(|(_, account)| account.is_paused && !account.is_over);
+        paused.map(|(run, _)| *run).collect()
     }
 
     /// Terminates runs. Whether there were any.

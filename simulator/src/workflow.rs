@@ -170,6 +170,9 @@ impl Interpreter {
             Op::Select(one, other) => self.select(*one, *other).await,
             Op::Locked(one, other) => self.lock(*one, *other).await,
             Op::Spawned(work, op) => self.spawn(work, *op).await,
+            Op::Shielded(op) => ctx.shield(self.clone().interpret(*op)).await,
+            Op::Scoped(op) => self.scope(*op).await,
+            Op::Undo { millis } => self.undo(millis).await,
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup, None).await,
@@ -197,6 +200,22 @@ impl Interpreter {
                 self.ctx.sleep(Duration::from_millis(millis)).await?;
                 drop(child);
             }
+        }
+        Ok(0)
+    }
+
+    /// Executes an op in a scope whose deadline is never reached.
+    async fn scope(&self, op: Op) -> WorkflowResult<u64> {
+        let limit = Duration::from_secs(365 * 24 * 3600);
+        self.ctx.scope(self.clone().interpret(op)).deadline(limit).await
+    }
+
+    /// Compensates what is registered. After that time, it does not wait any more.
+    async fn undo(&self, millis: Option<u64>) -> WorkflowResult<u64> {
+        let round = self.ctx.branch(async { Ok::<_, WorkflowError>(self.ctx.compensate().await) });
+        match millis {
+            Some(millis) => _ = round.timeout(Duration::from_millis(millis)).await.ok(),
+            None => _ = round.await?,
         }
         Ok(0)
     }
@@ -247,10 +266,13 @@ pub(crate) fn signal_at(signal: usize) -> Signal<u64> {
 }
 
 fn on_failure(ctx: &Context, work: Work) -> u64 {
-    let (retry, is_task) = (work.retry(), work.is_task);
-    let compensation = ctx.compensate_with(work.activity(), work).retry(retry);
+    let (retry, is_task, is_given_up) = (work.retry(), work.is_task, work.value.is_multiple_of(5));
+    let mut compensation = ctx.compensate_with(work.activity(), work).retry(retry);
     if is_task {
-        let _ = compensation.queue(ACTIVITY_QUEUE);
+        compensation = compensation.queue(ACTIVITY_QUEUE);
+    }
+    if is_given_up {
+        compensation.discard();
     }
     0
 }

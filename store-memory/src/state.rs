@@ -305,11 +305,12 @@ struct Indexed {
 impl Indexed {
     fn of(row: &Row) -> Self {
         match row {
-            Row::Open(OpenRow {
-                state: OpenState::Pending | OpenState::Busy | OpenState::Stalled, ..
-            }) => Self { is_unparked: true, due: None },
-            Row::Open(OpenRow { state: OpenState::Parked, wake_at, .. }) => {
-                Self { is_unparked: false, due: *wake_at }
+            Row::Open(OpenRow { state, wake_at, .. }) => {
+                let is_unparked = match state {
+                    OpenState::Pending | OpenState::Busy | OpenState::Stalled => true,
+                    OpenState::Parked | OpenState::Paused => false,
+                };
+                Self { is_unparked, due: *wake_at }
             }
             Row::Closed(_) => Self::default(),
         }

@@ -72,6 +72,7 @@ pub(crate) fn open_state_number(state: OpenState) -> i16 {
         OpenState::Busy => 1,
         OpenState::Parked => 2,
         OpenState::Stalled => 3,
+        OpenState::Paused => 4,
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn open_state(number: i16) -> OpenState {
         0 => OpenState::Pending,
         1 => OpenState::Busy,
         2 => OpenState::Parked,
+        4 => OpenState::Paused,
         _ => OpenState::Stalled,
     }
 }
@@ -95,6 +97,7 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
         ClosedStatus::Terminated => 3,
         ClosedStatus::Continued => 4,
         ClosedStatus::Retried => 5,
+        ClosedStatus::TimedOut => 6,
     }
 }
 
@@ -107,6 +110,7 @@ pub(crate) fn closed_status(number: i16) -> ClosedStatus {
         3 => ClosedStatus::Terminated,
         4 => ClosedStatus::Continued,
         5 => ClosedStatus::Retried,
+        6 => ClosedStatus::TimedOut,
         _ => ClosedStatus::Failed,
     }
 }

@@ -75,6 +75,8 @@ impl StartMessages {
                     input,
                     key: None,
                     start_at: None,
+                    deadline: None,
+                    grace_until: None,
                     repeated: Flag(false),
                     parent: None,
                     retry: RetryPolicy::none(),

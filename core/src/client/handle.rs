@@ -15,7 +15,7 @@ use crate::client::call::ClientShared;
 use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
 use crate::client::lazy::{Begin, Lazy, future};
-use crate::client::message::{CancelRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
+use crate::client::message::{CancelRun, PauseRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 use crate::client::run_type::RunType;
 use crate::client::watcher::Moment;
 use crate::data::id::RunId;
@@ -179,8 +179,17 @@ impl<W: RunType> RunHandle<W> {
         TerminateRun::new(Arc::clone(&self.shared), self.run, reason.into())
     }
 
-    /// Has the run tried again when the returned builder is awaited, if it was set aside or has stalled; otherwise nothing
-    /// happens. See [`ResumeRun`] for an example.
+    /// Pauses the run when the returned builder is awaited: its code takes no step and no attempt begins, until it is
+    /// [resumed](Self::resume). See [`PauseRun`] for an example.
+    ///
+    /// # Errors
+    /// See [`PauseRun`].
+    pub fn pause(&self) -> PauseRun {
+        PauseRun::new(Arc::clone(&self.shared), self.run)
+    }
+
+    /// Ends the pause of the run when the returned builder is awaited, and has it tried again if it was set aside or has stalled;
+    /// otherwise nothing happens. See [`ResumeRun`] for an example.
     ///
     /// # Errors
     /// See [`ResumeRun`].
@@ -329,6 +338,9 @@ impl<W: RunType> RunHandle<W> {
             }
             Event::RunCancelled { reason, uncompensated } => {
                 Err(Error::run_cancelled(self.run, reason, uncompensated))
+            }
+            Event::RunTimedOut { deadline, grace_until, uncompensated, skipped } => {
+                Err(Error::run_timed_out(self.run, deadline, grace_until, uncompensated, skipped))
             }
             Event::RunTerminated { reason, skipped, .. } => {
                 Err(Error::run_terminated(self.run, reason, skipped))

@@ -30,6 +30,9 @@ pub enum RunStatus {
     Waiting,
     /// The run's code cannot continue; [`RunInfo::waiting_on`] says why. A worker with other code tries again.
     Stalled,
+    /// A client paused the run; [`RunInfo::waiting_on`] has the reason. It goes on when a client
+    /// [resumes](crate::client::handle::RunHandle::resume) it.
+    Paused,
     /// The workflow returned a value.
     Completed,
     /// The workflow returned an error.
@@ -42,10 +45,12 @@ pub enum RunStatus {
     Continued,
     /// The workflow returned an error, and another run of the chain is the next attempt.
     Retried,
+    /// The run was not over at its deadline.
+    TimedOut,
 }
 
 impl RunStatus {
-    /// Whether the run is over: completed, failed, cancelled or terminated, or continued by another one.
+    /// Whether the run is over: completed, failed, cancelled, terminated or timed out, or continued by another one.
     ///
     /// ```
     /// use pgworkflows::client::RunStatus;
@@ -55,13 +60,14 @@ impl RunStatus {
     /// ```
     pub fn is_over(self) -> bool {
         match self {
-            Self::Pending | Self::Running | Self::Waiting | Self::Stalled => false,
+            Self::Pending | Self::Running | Self::Waiting | Self::Stalled | Self::Paused => false,
             Self::Completed
             | Self::Failed
             | Self::Cancelled
             | Self::Terminated
             | Self::Continued
-            | Self::Retried => true,
+            | Self::Retried
+            | Self::TimedOut => true,
         }
     }
 }
@@ -194,6 +200,7 @@ fn open_status(state: OpenState) -> RunStatus {
         OpenState::Busy => RunStatus::Running,
         OpenState::Parked => RunStatus::Waiting,
         OpenState::Stalled => RunStatus::Stalled,
+        OpenState::Paused => RunStatus::Paused,
     }
 }
 
@@ -205,6 +212,7 @@ fn closed_status(status: ClosedStatus) -> RunStatus {
         ClosedStatus::Terminated => RunStatus::Terminated,
         ClosedStatus::Continued => RunStatus::Continued,
         ClosedStatus::Retried => RunStatus::Retried,
+        ClosedStatus::TimedOut => RunStatus::TimedOut,
     }
 }
 
@@ -242,6 +250,8 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Cancel { reason: Some(reason), .. }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason, .. }) => (format!("termination: {reason}"), None),
         Ok(Message::Retry {}) => ("request to retry".to_owned(), None),
+        Ok(Message::Pause { reason: None }) => ("request to pause".to_owned(), None),
+        Ok(Message::Pause { reason: Some(reason) }) => (format!("request to pause: {reason}"), None),
         Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),

@@ -99,12 +99,14 @@ impl ListRuns {
             RunStatus::Running => (Some(OpenState::Busy), None),
             RunStatus::Waiting => (Some(OpenState::Parked), None),
             RunStatus::Stalled => (Some(OpenState::Stalled), None),
+            RunStatus::Paused => (Some(OpenState::Paused), None),
             RunStatus::Completed => (None, Some(ClosedStatus::Completed)),
             RunStatus::Failed => (None, Some(ClosedStatus::Failed)),
             RunStatus::Cancelled => (None, Some(ClosedStatus::Cancelled)),
             RunStatus::Terminated => (None, Some(ClosedStatus::Terminated)),
             RunStatus::Continued => (None, Some(ClosedStatus::Continued)),
             RunStatus::Retried => (None, Some(ClosedStatus::Retried)),
+            RunStatus::TimedOut => (None, Some(ClosedStatus::TimedOut)),
         };
         let open = Some(!status.is_over());
         self.with(|list| list.only(RunFilter { workflow: None, open, state, status: ended }))

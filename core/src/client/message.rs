@@ -159,13 +159,78 @@ impl TerminateRun {
 
 message!(TerminateRun);
 
-/// Asks for a run to be tried again that was set aside, because the processes that worked on it died, or that has stalled:
-/// once it has been awaited, the request is durable. The worker that owns the run consumes it: it loads the run, replays it
-/// with the code that it has, and delivers the messages that arrived meanwhile. A run that was set aside begins without
+/// Pauses a run: once it has been awaited, the request is durable. From when the worker that owns the run reads it, until the run
+/// is [resumed](ResumeRun), the workflow's code takes no step and no new attempt of an activity begins, whoever owns the run.
+///
+/// What is under way goes on, and its outcome is recorded: attempts that were handed to an executor or are tasks, and steps with
+/// their retries. Signals are received, timers fire, timeouts and deadlines pass: all of that waits in the run, and its code
+/// takes it in that order, with the times at which it happened, when the run is resumed. A cancellation waits as well; a
+/// [termination](TerminateRun) ends the run at once, and so does the grace of a deadline. The compensations of a run that is
+/// ending pause, too. A run that no worker has begun is begun first, up to where it waits.
+///
+/// A run that is paused already stays paused, for the first reason.
+///
+/// ```
+/// use pgworkflows::client::RunStatus;
+/// use pgworkflows::prelude::*;
+///
+/// #[workflow(name = "nap")]
+/// async fn nap(ctx: Context, (): ()) -> WorkflowResult<()> {
+///     ctx.sleep(Duration::from_millis(1)).await
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// # let store = pgworkflows::MemoryStore::new();
+/// # let worker = Worker::builder(store.clone()).workflow::<nap>().build()?;
+/// # let client = Client::new(store);
+/// # let talk = async {
+/// let run = client.start::<nap>(()).delay(Duration::from_millis(10)).await?;
+/// run.pause().reason("the bank is closed").await?;
+/// while run.status().await? != RunStatus::Paused {
+///     tokio::time::sleep(Duration::from_millis(1)).await;
+/// }
+/// let info = run.describe().await?;
+/// assert!(info.waiting_on.is_some_and(|on| on.starts_with("a resume (paused: the bank is closed)")));
+/// run.resume().await?;
+/// run.result().await
+/// # };
+/// # let mut result = Ok(());
+/// # worker.run_until(async { result = talk.await }).await?;
+/// # result
+/// # }
+/// ```
+///
+/// # Errors
+/// * [`Error::is_invalid`]: the reason is longer than 4096 bytes. The store was not asked.
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat, unless somebody resumes the
+///   run in between.
+#[must_use = "a request to pause is sent when it is awaited"]
+pub struct PauseRun(Lazy<Unsent>);
+
+impl PauseRun {
+    pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Pause { reason: None }) }))
+    }
+
+    /// Sets the reason, up to 4096 bytes. It appears in the run's history, and in what it waits for; there is none by default. See
+    /// the example [above](PauseRun).
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.0.built().message = Ok(Message::Pause { reason: Some(reason.into()) });
+        self
+    }
+}
+
+message!(PauseRun);
+
+/// Has a run go on: ends its [pause](PauseRun), and asks for it to be tried again if it was set aside, because the processes that
+/// worked on it died, or has stalled. Once it has been awaited, the request is durable. The worker that owns the run consumes
+/// it: it loads the run, replays it with the code that it has, and delivers the messages that arrived meanwhile. A run that was set aside begins without
 /// strikes, so it is only set aside again after as many deaths as the first time. Where the reason is still there, a run
 /// stalls again.
 ///
-/// If the run is neither set aside nor stalled, nothing happens, and nothing is written to its history. So it is safe to
+/// If the run is neither paused nor set aside nor stalled, nothing happens, and nothing is written to its history. So it is safe to
 /// resume every run of a list.
 ///
 /// ```
@@ -314,6 +379,7 @@ fn check(message: &Message) -> Result<(), Error> {
         }
         Message::Cancel { reason, .. } => check_reason("cancellation", reason.as_deref().unwrap_or_default()),
         Message::Terminate { reason, .. } => check_reason("termination", reason),
+        Message::Pause { reason } => check_reason("pause", reason.as_deref().unwrap_or_default()),
         Message::Start { .. }
         | Message::TaskEnded { .. }
         | Message::TaskLost { .. }

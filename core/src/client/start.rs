@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::placed::{Beginning, CheckedStart, HandedOver};
+use self::placed::{Beginning, CheckedStart, HandedOver, Limits};
 use crate::client::call::{CallKeys, ClientShared};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
@@ -73,6 +73,7 @@ struct Start<W: RunType> {
     input: Result<Payload, Error>,
     key: Option<Key>,
     begin: Beginning,
+    limits: Limits,
     /// The signal that follows the start.
     signal: Option<Box<Following>>,
     /// The retries of the whole run. Boxed, because most starts have none.
@@ -109,8 +110,18 @@ impl<W: RunType> StartRun<W> {
     fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
         let call = shared.call.as_ref();
         let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
-        let (begin, signal, retry) = (Beginning::AtOnce, None, None);
-        Self(Lazy::Built(Start { shared, workflow, input, key, begin, signal, retry, of: PhantomData }))
+        let (begin, limits, signal, retry) = (Beginning::AtOnce, Limits::default(), None, None);
+        Self(Lazy::Built(Start {
+            shared,
+            workflow,
+            input,
+            key,
+            begin,
+            limits,
+            signal,
+            retry,
+            of: PhantomData,
+        }))
     }
 
     /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
@@ -304,6 +315,49 @@ impl<W: RunType> StartRun<W> {
         self.0.built().retry = Some(Box::new(policy));
         self
     }
+
+    /// Limits the time of the run, counted from its start, or from its [delay](Self::delay). If it is not over then, it is cancelled as
+    /// by [`RunHandle::cancel`]: the workflow may clean up, and if it returns the cancellation, the run has
+    /// [timed out](Error::is_run_timed_out). A deadline survives crashes, and passes while no worker is there, too. The time
+    /// is above zero and at most 100 years; by default there is no limit. If a run with the [`key`](Self::key) exists, its
+    /// own deadline stays.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "approval")]
+    /// async fn approval(ctx: Context, (): ()) -> WorkflowResult<bool> {
+    ///     ctx.wait_for(Signal::<bool>::new("approved")).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<approval>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let limited = client.start::<approval>(()).deadline(Duration::from_millis(20)).grace(Duration::from_secs(60));
+    /// assert!(limited.await?.result().await.unwrap_err().is_run_timed_out());
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.0.built().limits.deadline = Some(limit);
+        self
+    }
+
+    /// Limits the time that the workflow has after its [`deadline`](Self::deadline), without which a grace is an error. A run that is not
+    /// over then ends at once, without its code being asked: also if it has stalled or is paused, and also during its
+    /// compensations, which are skipped as by a termination. The time is above zero and at most 100 years; by default there
+    /// is no limit.
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.0.built().limits.grace = Some(limit);
+        self
+    }
 }
 
 impl<W: RunType> Start<W> {
@@ -314,6 +368,7 @@ impl<W: RunType> Start<W> {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
+        self.limits.check(&self.workflow)?;
         let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
         let retry = self.retry.map_or(RetryPolicy::none(), |policy| *policy);
         retry.check().map_err(|problem| {
@@ -323,8 +378,8 @@ impl<W: RunType> Start<W> {
             ))
         })?;
         let input = self.input?;
-        let (workflow, key, begin) = (self.workflow, self.key, self.begin);
-        Ok(CheckedStart { workflow, input, key, begin, signal, retry })
+        let Self { workflow, key, begin, limits, .. } = self;
+        Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry })
     }
 }
 

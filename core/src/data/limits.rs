@@ -94,6 +94,9 @@ pub(crate) const DECISIONS_BYTES_MAX: usize = 64 << 20;
 /// watches it.
 pub(crate) const VIEW_BYTES_MAX: usize = 64 << 10;
 
+/// How many rounds of compensations of a run may be open at a time.
+pub(crate) const ROUNDS_OPEN_MAX: usize = 8;
+
 /// How many views one poll of a run may publish.
 pub(crate) const VIEWS_PER_POLL_MAX: usize = 100;
 

@@ -103,6 +103,14 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// A client, which paused the run and is to [`resume`](crate::client::handle::RunHandle::resume) it. What follows in the list is
+    /// what the run waited for when it was paused.
+    #[non_exhaustive]
+    Resume {
+        /// The reason of the pause, if the client gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Something that this build does not know. [`RunInfo::waiting_on`](crate::client::info::RunInfo::waiting_on) has it in words.
     #[serde(other)]
     Unknown,
@@ -127,7 +135,7 @@ impl Wait {
             | Self::Step { source, .. }
             | Self::Permit { source, .. }
             | Self::Child { source, .. } => source.as_deref(),
-            Self::Unknown => None,
+            Self::Resume { .. } | Self::Unknown => None,
         }
     }
 }
@@ -147,6 +155,8 @@ impl fmt::Display for Wait {
                     if *starting { ", to be started" } else { "" }
                 )?;
             }
+            Self::Resume { reason: None } => f.write_str("a resume (paused)")?,
+            Self::Resume { reason: Some(reason) } => write!(f, "a resume (paused: {reason})")?,
             Self::Unknown => f.write_str("something of a newer build")?,
             Self::Activity { name, attempt, queue, last_failure, again_at, compensation, .. } => {
                 write!(f, "{} `{name}`", if *compensation { "compensation" } else { "activity" })?;

@@ -50,6 +50,7 @@ impl Message {
             | Self::RunSignal { .. }
             | Self::Cancel { .. }
             | Self::Terminate { .. }
+            | Self::Pause { .. }
             | Self::Resume {}
             | Self::Retry {} => true,
             Self::Start { .. } | Self::TaskEnded { .. } | Self::TaskLost { .. } | Self::ChildEnded { .. } => {

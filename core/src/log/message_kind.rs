@@ -22,7 +22,9 @@ pub enum MessageKind {
     Task,
     /// The end of one of the run's children.
     Child,
-    /// A request to try the run again.
+    /// A request to pause the run.
+    Pause,
+    /// A request to end the run's pause, and to try it again.
     Resume,
     /// A request to begin the next attempts at once.
     Retry,
@@ -42,6 +44,7 @@ impl Submission {
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
             Message::ChildEnded { .. } => MessageKind::Child,
+            Message::Pause { .. } => MessageKind::Pause,
             Message::Resume {} => MessageKind::Resume,
             Message::Retry {} => MessageKind::Retry,
         })
@@ -76,6 +79,8 @@ mod tests {
             repeated: Flag(false),
             parent: None,
             retry: crate::data::retry::RetryPolicy::none(),
+            deadline: None,
+            grace_until: None,
         };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) = (
@@ -92,6 +97,7 @@ mod tests {
             (terminate, MessageKind::Terminate),
             (ended, MessageKind::Task),
             (Message::TaskLost { id, task, losses: 1 }, MessageKind::Task),
+            (Message::Pause { reason: None }, MessageKind::Pause),
             (Message::Resume {}, MessageKind::Resume),
             (Message::Retry {}, MessageKind::Retry),
         ] {

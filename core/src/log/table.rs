@@ -33,6 +33,10 @@ macro_rules! events {
             chain: Option<ChainLink>,
             /// The retries of the whole run, if its start asked for them.
             run_retry: Option<Box<RunRetry>>,
+            /// When the run is cancelled, if it is not over.
+            deadline: Option<Timestamp>,
+            /// When the run is ended without asking its code, if it is not over.
+            grace_until: Option<Timestamp>,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -238,6 +242,23 @@ macro_rules! events {
             /// The reason, if the caller gave one.
             reason: Option<String>,
         }
+        /// The run's deadline passed, which cancels it.
+        "deadline.passed" 1 => DeadlinePassed = 53: Resolution, Nothing {
+            /// The deadline.
+            deadline: Timestamp,
+        }
+        /// A client paused the run. From now on resolutions wait, and no attempt begins.
+        "run.paused" 1 => RunPaused = 55: Note, Nothing {
+            /// The message that carried the request.
+            message: MessageId,
+            /// The reason, if the caller gave one.
+            reason: Option<String>,
+        }
+        /// A client ended the pause of the run.
+        "run.unpaused" 1 => RunUnpaused = 56: Note, Nothing {
+            /// The message that carried the request.
+            message: MessageId,
+        }
         /// The run's code could not process the resolution that follows. From now on resolutions wait.
         "run.stalled" 1 => RunStalled = 18: Note, Nothing {
             /// The diagnosis.
@@ -281,6 +302,23 @@ macro_rules! events {
             /// Why its last attempt failed.
             failure: Failure,
         }
+        /// The run gave up a compensation that it had registered.
+        "compensation.discarded" 1 => CompensationDiscarded = 52: Decision, Nothing {
+            /// The durable call that registered it.
+            id: CommandId,
+        }
+        /// The run began a round: all registered compensations are executed, the last registered first.
+        "compensations.begun" 1 => CompensationsBegun = 50: Decision, Nothing {
+            /// The durable call.
+            id: CommandId,
+        }
+        /// A round of compensations ended.
+        "compensations.ended" 1 => CompensationsEnded = 51: Resolution, Outcome {
+            /// The durable call.
+            id: CommandId,
+            /// Those that failed, in the order of their execution.
+            uncompensated: Vec<Uncompensated>,
+        }
         /// The workflow returned a value. Terminal.
         "run.completed" 1 => RunCompleted = 25: Decision, Terminal(Completed) {
             /// The value.
@@ -299,6 +337,18 @@ macro_rules! events {
             reason: Option<String>,
             /// Compensations that failed, in the order of their execution.
             uncompensated: Vec<Uncompensated>,
+        }
+        /// The run was not over at its deadline: the workflow returned the cancellation, or it was not asked after its grace.
+        /// Terminal.
+        "run.timed-out" 1 => RunTimedOut = 54: Decision, Terminal(TimedOut) {
+            /// The deadline.
+            deadline: Timestamp,
+            /// The end of the grace, if the run was ended without asking its code.
+            grace_until: Option<Timestamp>,
+            /// Compensations that failed, in the order of their execution.
+            uncompensated: Vec<Uncompensated>,
+            /// The activities of the compensations that were skipped.
+            skipped: Vec<String>,
         }
         /// A client ended the run without asking its code. Terminal.
         "run.terminated" 1 => RunTerminated = 28: Note, Terminal(Terminated) {
@@ -355,6 +405,10 @@ macro_rules! messages {
             parent: Option<Parent>,
             /// When the whole run is retried if it fails.
             retry: RetryPolicy,
+            /// When to cancel the run, if it is not over.
+            deadline: Option<Timestamp>,
+            /// When to end the run without asking its code, if it is not over.
+            grace_until: Option<Timestamp>,
         }
         /// Delivers a signal to the run.
         "signal" 1 => Signal = 2 {
@@ -400,7 +454,12 @@ macro_rules! messages {
             /// How many executors were lost while they had it.
             losses: u32,
         }
-        /// Asks for the run to be tried again, if it was set aside or has stalled.
+        /// Asks for the run to be paused.
+        "pause" 1 => Pause = 23 {
+            /// The reason, if the caller gave one.
+            reason: Option<String>,
+        }
+        /// Ends the pause of the run, and asks for it to be tried again if it was set aside or has stalled.
         "resume" 1 => Resume = 7 {
         }
         /// Delivers a signal that a run sent. If there is no such run, it goes back to its sender.

@@ -100,6 +100,8 @@ fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str
         repeated: Flag(false),
         parent: Some(parent),
         retry: RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
     })
 }
 
@@ -130,6 +132,10 @@ pub(super) fn ended(child: RunId, parent: &Parent, terminal: &Event) -> Option<S
         Event::RunTerminated { reason, .. } => {
             let message = format!("the child was terminated: {reason}");
             Outcome::Failed(Failure::new("child-terminated", message).non_retryable())
+        }
+        Event::RunTimedOut { deadline, .. } => {
+            let message = format!("the child was not over at its deadline, {deadline}");
+            Outcome::Failed(Failure::new("child-timed-out", message).non_retryable())
         }
         _ => return None,
     };

@@ -18,8 +18,9 @@ use crate::run::state::DeadlineKind;
 impl Recorder<'_> {
     /// Has the next attempts of these activities executed, once everything that led to them is committed.
     pub(super) fn dispatch(&mut self, id: RunId, calls: Vec<CommandId>, now: Timestamp) {
-        if !self.shards.keeps(id.shard()) {
-            // The next owner of the shard begins them.
+        // The next owner of the shard begins them, or the end of the pause.
+        let paused = self.runs.get(id).is_some_and(|live| live.state().paused.is_some());
+        if paused || !self.shards.keeps(id.shard()) {
             return;
         }
         let mut tasks = Vec::new();
@@ -92,6 +93,8 @@ impl Recorder<'_> {
                 }
                 live.run().activity_out_of_time(now, deadline.id)
             }
+            DeadlineKind::Run => live.run().resolve(now, Event::DeadlinePassed { deadline: deadline.at }),
+            DeadlineKind::Grace => live.run().grace_over(now),
             DeadlineKind::Retry => {
                 live.retry(deadline);
                 self.dispatch(id, vec![deadline.id], now);

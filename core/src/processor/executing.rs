@@ -105,9 +105,20 @@ impl Executing {
         self.attempts.is_empty() && self.steps.is_empty()
     }
 
-    /// Drops all tasks, and returns them.
-    pub(super) fn drop_tasks(&mut self) -> impl Iterator<Item = EventSeq> + use<> {
-        std::mem::take(&mut self.tasks).into_values().map(|task| task.seq)
+    /// Drops the tasks that do not go on, and returns them.
+    pub(super) fn drop_tasks(&mut self, goes_on: impl Fn(CommandId) -> bool) -> Vec<EventSeq> {
+        let dropped = self.tasks.extract_if(.., |call, _| !goes_on(*call));
+        dropped.map(|(_, task)| task.seq).collect()
+    }
+
+    /// Drops the attempts that do not go on, and all steps, and returns the calls.
+    pub(super) fn drop_all_but(&mut self, goes_on: impl Fn(CommandId) -> bool) -> Vec<CommandId> {
+        let going: Vec<_> = self.attempts.iter().map(|(call, attempt)| (call, *attempt)).collect();
+        let dropped = self.drop_all().filter(|call| !goes_on(*call)).collect();
+        going.into_iter().filter(|(call, _)| goes_on(*call)).for_each(|(call, attempt)| {
+            self.attempts.insert(call, attempt);
+        });
+        dropped
     }
 
     /// Drops everything that this process executes, and returns the calls.
@@ -145,7 +156,18 @@ mod tests {
         assert!(!executing.end_task(call(1), EventSeq::new(4)), "a second time");
         executing.begin_task(call(2), EventSeq::new(5));
         assert_eq!(executing.drop_task(call(2)), Some(EventSeq::new(5)));
-        assert_eq!(executing.drop_tasks().count(), 0);
+        assert_eq!(executing.drop_tasks(|_| false), []);
+    }
+
+    #[test]
+    fn what_goes_on_is_not_dropped() {
+        let mut executing = Executing::default();
+        (1..=2).for_each(|id| executing.begin_attempt(call(id), 1));
+        (3..=4).for_each(|id| executing.begin_task(call(id), EventSeq::new(id)));
+        let goes_on = |call: CommandId| call.get().is_multiple_of(2);
+        assert_eq!(executing.drop_all_but(goes_on), [call(1)]);
+        assert_eq!(executing.drop_tasks(goes_on), [EventSeq::new(3)]);
+        assert!(executing.end_attempt(call(2), 1) && executing.end_task(call(4), EventSeq::new(4)));
     }
 
     #[test]

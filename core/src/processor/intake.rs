@@ -16,6 +16,7 @@ use crate::processor::loads::Starts;
 use crate::processor::memory::Held;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
+use crate::processor::resume::TakenUp;
 use crate::processor::row::{Row, printable};
 use crate::processor::unknown_workflows::{Routed, UnknownWorkflows, waiting_on};
 use crate::run::Run;
@@ -52,7 +53,11 @@ impl Intake<'_> {
         };
         let id = if message.follows_chain() { self.recorder.runs.current(inbox.current) } else { sent_to };
         match message {
-            Message::Resume {} => return self.recorder.resume(id, reference),
+            Message::Resume {} => {
+                if let TakenUp::Done(again) = self.recorder.take_up(id, reference) {
+                    return again;
+                }
+            }
             // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
             Message::Terminate { .. } => {}
             Message::Start { .. } if self.recorder.suspects.is_aside(id) => {}
@@ -60,6 +65,7 @@ impl Intake<'_> {
             | Message::Signal { .. }
             | Message::RunSignal { .. }
             | Message::Cancel { .. }
+            | Message::Pause { .. }
             | Message::Retry {}
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
@@ -131,7 +137,9 @@ impl Intake<'_> {
 
     /// Begins a run from its start in the inbox.
     fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, retry, .. } = received.message else {
+        let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } =
+            received.message
+        else {
             return;
         };
         let setup = self.recorder.setup;
@@ -152,6 +160,8 @@ impl Intake<'_> {
             parent_call,
             chain,
             run_retry,
+            deadline,
+            grace_until,
         };
         let judged = self.recorder.suspects.is_judged(id);
         let held = judged.then(|| self.admission().set_aside(id));
@@ -165,7 +175,8 @@ impl Intake<'_> {
     /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client
     /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
-        let LocalStart { run: id, workflow, input, start_at, retry, accepted, closed } = start;
+        let LocalStart { run: id, workflow, input, start_at, retry, deadline, grace_until, accepted, closed } =
+            start;
         let begun = self.recorder.runs.contains(id) || self.recorder.loads.expects(id);
         // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
@@ -184,6 +195,8 @@ impl Intake<'_> {
             parent_call: None,
             chain: None,
             run_retry,
+            deadline,
+            grace_until,
         };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
@@ -207,7 +220,9 @@ impl Intake<'_> {
 
     /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
     fn end_pending(&mut self, id: RunId, [start, end]: [Received; 2], late: Vec<MessageRef>, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, retry, .. } = start.message else {
+        let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } =
+            start.message
+        else {
             return;
         };
         let Message::Terminate { reason, .. } = end.message else { return };
@@ -224,6 +239,8 @@ impl Intake<'_> {
             parent_call,
             chain,
             run_retry,
+            deadline,
+            grace_until,
         };
         let (mut run, mut progress) = Run::start_unknown(id, now, started);
         progress.append(run.terminate(now, end.reference.message, reason));

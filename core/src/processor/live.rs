@@ -160,15 +160,16 @@ impl Live {
             return true;
         }
         let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= kept_until);
-        self.executing.is_empty() && !state.is_busy() && (!near || state.stalled.is_some())
+        self.executing.is_empty() && !state.is_busy() && !near
     }
 
-    /// The first deadline. Retries that were handed to the executor do not count, nor do the schedules of tasks that are going
+    /// The first deadline. Of a paused run, no attempt begins. Retries that were handed to the executor do not count, nor do the schedules of tasks that are going
     /// to end because of them.
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;
         let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
         let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
+        let retry = retry.filter(|_| state.paused.is_none());
         let is_new = |deadline: &&Deadline| {
             deadline.kind != DeadlineKind::ScheduleToClose || !self.executing.expires(deadline.id)
         };
@@ -294,8 +295,11 @@ impl Live {
             group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
         if over {
-            group.effects.extend(executing.drop_all().map(abort));
-            group.effects.extend(executing.drop_tasks().map(|seq| withdraw(TaskId { run, seq })));
+            // The compensations of a round go on.
+            let goes_on = |call| self.run.state.activities.contains(call);
+            group.effects.extend(executing.drop_all_but(goes_on).into_iter().map(abort));
+            let tasks = executing.drop_tasks(goes_on).into_iter();
+            group.effects.extend(tasks.map(|seq| withdraw(TaskId { run, seq })));
         }
         dispatch
     }
@@ -384,8 +388,11 @@ impl Live {
     /// The row that the run should have.
     pub(super) fn open_row(&self) -> OpenRow {
         let state = self.open_state();
-        let parked = state == OpenState::Parked;
-        let wake_at = if parked { self.run.state.wake_at() } else { None };
+        let wake_at = match state {
+            // Its owner loads it at once.
+            OpenState::Pending | OpenState::Busy => None,
+            OpenState::Parked | OpenState::Stalled | OpenState::Paused => self.run.state.wake_at(),
+        };
         if let Some(reason) =
             self.run.stall_in_words().filter(|_| state != OpenState::Busy || self.is_retrying())
         {
@@ -395,7 +402,7 @@ impl Live {
             OpenState::Pending => Vec::new(),
             // Of a busy run, people are told no more than that, unless something of it has failed.
             OpenState::Busy if !self.is_retrying() => Vec::new(),
-            OpenState::Busy | OpenState::Parked | OpenState::Stalled => {
+            OpenState::Busy | OpenState::Parked | OpenState::Stalled | OpenState::Paused => {
                 self.run.shown_waits(&|call| self.executing.has_attempt(call))
             }
         };
@@ -407,7 +414,9 @@ impl Live {
     }
 
     fn open_state(&self) -> OpenState {
-        if self.run.state.stalled.is_some() {
+        if self.run.state.paused.is_some() {
+            OpenState::Paused
+        } else if self.run.state.stalled.is_some() {
             OpenState::Stalled
         } else if self.run.state.is_busy() || self.executing.has_steps() {
             OpenState::Busy

@@ -117,8 +117,9 @@ impl Recorder<'_> {
         let progress = match message {
             // A message in the log has been delivered, and a second cancellation request changes nothing.
             _ if known => Progress::default(),
-            // A request to resume is taken as it is delivered.
-            Message::Start { .. } | Message::Resume {} => Progress::default(),
+            Message::Start { .. } => Progress::default(),
+            Message::Pause { reason } => live.run().pause(now, message_id, reason),
+            Message::Resume {} => return self.resume(id, reference, false, now),
             Message::Cancel { .. } if cancelling => Progress::default(),
             Message::Cancel { reason, .. } => {
                 live.run().resolve(now, Event::CancelRequested { message: message_id, reason })
@@ -157,7 +158,10 @@ impl Recorder<'_> {
     /// in the inbox.
     pub(super) fn take_in_arrival(&mut self, id: RunId, received: Received, now: Timestamp) {
         if self.runs.is_left_alone(id) && !received.is_termination() {
-            self.runs.pass_over(id, received.reference);
+            self.pass_over(id, received);
+        } else if received.is_resume() && self.runs.get(id).is_some_and(|live| !live.is_over()) {
+            // The run was just loaded, and so tried again.
+            self.resume(id, received.reference, true, now);
         } else {
             self.take_in(id, received, now);
         }

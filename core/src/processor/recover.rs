@@ -109,7 +109,7 @@ impl Intake<'_> {
         tracing::error!(run = %id, "the run is left alone: {problem}");
         self.recorder.runs.leave_alone(id, problem.to_owned());
         for received in self.recorder.loads.leave(id) {
-            self.recorder.runs.pass_over(id, received.reference);
+            self.recorder.pass_over(id, received);
         }
         if over {
             // A run that is over has no row.

@@ -40,6 +40,15 @@ pub(super) fn report(state: &RunState, event: &Event) {
         Event::RunResumed { released } => {
             tracing::info!(%run, %workflow, key, released, "a stalled run resumes");
         }
+        Event::RunPaused { reason, .. } => {
+            tracing::info!(%run, %workflow, key, reason, "a client paused a run");
+        }
+        Event::RunUnpaused { .. } => {
+            tracing::info!(%run, %workflow, key, "a client ended the pause of a run");
+        }
+        Event::DeadlinePassed { deadline } => {
+            tracing::warn!(%run, %workflow, key, %deadline, "the deadline of a run passed");
+        }
         Event::RunStarted { .. } => tracing::debug!(%run, %workflow, key, "a run started"),
         Event::RunRetried { failure, retry_at, successor, .. } => {
             tracing::warn!(
@@ -50,6 +59,7 @@ pub(super) fn report(state: &RunState, event: &Event) {
         Event::RunCompleted { .. }
         | Event::RunCancelled { .. }
         | Event::RunTerminated { .. }
+        | Event::RunTimedOut { .. }
         | Event::RunContinued { .. } => {
             tracing::debug!(%run, %workflow, key, how = %event.name(), "a run is over");
         }

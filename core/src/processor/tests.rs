@@ -12,6 +12,7 @@ mod handover;
 mod local;
 mod memory;
 mod messages;
+mod pause;
 mod resume;
 mod sent;
 mod suspects;
@@ -252,6 +253,8 @@ impl Fixture {
                 repeated: Flag(false),
                 parent: None,
                 retry: crate::data::retry::RetryPolicy::none(),
+                deadline: None,
+                grace_until: None,
             },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });

@@ -63,6 +63,7 @@ impl UnknownWorkflows {
             | Message::TaskLost { .. }
             | Message::ChildEnded { .. }
             | Message::Retry {}
+            | Message::Pause { .. }
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }
@@ -130,6 +131,8 @@ mod tests {
             repeated: Flag(false),
             parent: None,
             retry: crate::data::retry::RetryPolicy::none(),
+            deadline: None,
+            grace_until: None,
         };
         received(reference(1), message)
     }

@@ -130,7 +130,7 @@ impl Run {
     fn activity_completed(&mut self, at: Timestamp, id: CommandId, result: Payload) -> Progress {
         if self.is_compensation(id) {
             let mut progress = self.note(at, Event::CompensationCompleted { id });
-            self.compensate_next(at, &mut progress);
+            self.compensate(at, &mut progress);
             return progress;
         }
         self.resolve(at, Event::ActivityCompleted { id, result })
@@ -139,7 +139,7 @@ impl Run {
     fn activity_failed(&mut self, at: Timestamp, id: CommandId, failure: Failure) -> Progress {
         if self.is_compensation(id) {
             let mut progress = self.note(at, Event::CompensationFailed { id, failure });
-            self.compensate_next(at, &mut progress);
+            self.compensate(at, &mut progress);
             return progress;
         }
         self.resolve(at, Event::ActivityFailed { id, failure })

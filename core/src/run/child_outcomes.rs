@@ -49,7 +49,7 @@ impl Run {
                 let mut progress = self.note(at, Event::ChildBound { id });
                 // The end of the run may have waited for that.
                 if self.state.ending.is_some() {
-                    self.compensate_next(at.max(self.state.now), &mut progress);
+                    self.compensate(at.max(self.state.now), &mut progress);
                 }
                 progress
             }
@@ -61,7 +61,7 @@ impl Run {
         let mut progress = self.resolve(at, resolution);
         // The end may also have begun with this outcome.
         if is_ending {
-            self.compensate_next(at.max(self.state.now), &mut progress);
+            self.compensate(at.max(self.state.now), &mut progress);
         }
         progress
     }

@@ -91,7 +91,7 @@ impl Decision<'_> {
                 }
                 (Outcome::Completed(_), Event::RunCompleted { .. })
                 | (Outcome::Failed(_), Event::RunFailed { .. } | Event::RunRetried { .. })
-                | (Outcome::Cancelled, Event::RunCancelled { .. }) => true,
+                | (Outcome::Cancelled, Event::RunCancelled { .. } | Event::RunTimedOut { .. }) => true,
                 (Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Cancelled, _) => false,
             },
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::data::id::{CommandId, EventSeq};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
+use crate::data::outcome::Uncompensated;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 
@@ -63,4 +64,15 @@ pub(crate) struct PendingCompensation {
     pub(crate) activity: Name,
     pub(crate) input: Payload,
     pub(crate) options: ActivityOptions,
+}
+
+/// A round of compensations that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// The durable call that began it.
+    pub(crate) id: CommandId,
+    /// What is still to be executed, the last first.
+    pub(crate) left: Vec<PendingCompensation>,
+    /// What failed.
+    pub(crate) failed: Vec<Uncompensated>,
 }

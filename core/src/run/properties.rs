@@ -43,6 +43,10 @@ enum Plan {
     Wait(u8),
     WaitFor(u8, u8),
     Compensate,
+    /// A compensation that is discarded after the plan.
+    Discard(Box<Plan>),
+    /// A round, which is dropped after some seconds.
+    Round(u8),
     Fail,
     /// One after the other.
     Seq(Vec<Plan>),
@@ -60,6 +64,11 @@ enum Plan {
     Branches(Branches),
     /// Continues after an error.
     Catch(Box<Plan>),
+    Shield(Box<Plan>),
+    /// A scope with a deadline, whose code goes on after that with another plan.
+    Scope(u8, Box<Plan>, Box<Plan>),
+    /// A scope, which is cancelled when another plan is done.
+    Stop(Box<Plan>, Box<Plan>),
     /// A destructor that registers a compensation.
     Guard(Box<Plan>),
 }
@@ -151,6 +160,11 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 pending.next().await.unwrap_or(Ok(5))
             }
             Plan::Branches(branches) => follow_branches(&ctx, branches, &seen, &branch).await,
+            plan @ (Plan::Discard(_)
+            | Plan::Round(_)
+            | Plan::Shield(_)
+            | Plan::Scope(..)
+            | Plan::Stop(..)) => follow_part(&ctx, plan, &seen, &branch).await,
             Plan::Catch(plan) => Ok(branch(*plan).await.unwrap_or(7)),
             Plan::Guard(plan) => {
                 let _guard = Guard(ctx.clone(), Rc::clone(&seen));
@@ -163,6 +177,47 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
         seen.set(crate::data::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
         result
     })
+}
+
+/// Plans of compensations and of parts that are cancelled by themselves, or are not.
+async fn follow_part(
+    ctx: &Context,
+    plan: Plan,
+    seen: &Cell<u64>,
+    branch: &dyn Fn(Plan) -> LocalBoxFuture<'static, WorkflowResult<u64>>,
+) -> WorkflowResult<u64> {
+    match plan {
+        Plan::Discard(plan) => {
+            let compensation = ctx.on_failure::<Work>(seen.get());
+            let result = branch(*plan).await;
+            result.map(|value| value ^ u64::from(compensation.discard()))
+        }
+        Plan::Round(secs) => {
+            let round = ctx.branch(async { Ok(ctx.compensate().await.len() as u64) });
+            round.timeout(Duration::from_secs(u64::from(secs) + 1)).await
+        }
+        Plan::Shield(plan) => ctx.shield(branch(*plan)).await,
+        Plan::Scope(secs, plan, after) => {
+            let scope = ctx.scope(async {
+                match branch(*plan).await {
+                    Err(error) if error.is_cancelled() => branch(*after).await.and(Err(error)),
+                    result => result,
+                }
+            });
+            scope.deadline(Duration::from_secs(u64::from(secs) + 1)).await
+        }
+        Plan::Stop(plan, other) => {
+            let scope = ctx.scope(branch(*plan));
+            let handle = scope.handle();
+            let stop = async {
+                let done = branch(*other).await;
+                done.map(|done| done ^ u64::from(handle.cancel()))
+            };
+            let (one, other) = join(scope, stop).await;
+            one.and_then(|one| other.map(|other| one ^ other))
+        }
+        _ => unreachable!("it is another kind of plan"),
+    }
 }
 
 async fn follow_branches(
@@ -237,6 +292,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         2 => (0..2_u8).prop_map(Plan::Wait),
         2 => (0..2_u8, 0..6_u8).prop_map(|(signal, secs)| Plan::WaitFor(signal, secs)),
         1 => Just(Plan::Compensate),
+        1 => (0..6_u8).prop_map(Plan::Round),
         1 => Just(Plan::Fail),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
@@ -258,6 +314,10 @@ fn plan() -> impl Strategy<Value = Plan> {
                 1 => (one(), one()).prop_map(|(one, other)| Branches::Lock(one, other)),
             ]
             .prop_map(Plan::Branches),
+            1 => one().prop_map(Plan::Discard),
+            2 => one().prop_map(Plan::Shield),
+            1 => (0..6_u8, one(), one()).prop_map(|(secs, plan, after)| Plan::Scope(secs, plan, after)),
+            1 => (one(), one()).prop_map(|(plan, other)| Plan::Stop(plan, other)),
             1 => one().prop_map(Plan::Catch),
             1 => one().prop_map(Plan::Guard),
         ]
@@ -280,6 +340,8 @@ enum Stimulus {
     Cancel,
     Lost(u8),
     Reload,
+    Pause,
+    Unpause,
     /// A build is deployed whose code panics.
     Break,
     /// The build that wrote the history is deployed again.
@@ -295,6 +357,8 @@ fn stimulus() -> impl Strategy<Value = Stimulus> {
         1 => Just(Stimulus::Cancel),
         1 => any::<u8>().prop_map(Stimulus::Lost),
         2 => Just(Stimulus::Reload),
+        1 => Just(Stimulus::Pause),
+        1 => Just(Stimulus::Unpause),
         1 => Just(Stimulus::Break),
         1 => Just(Stimulus::Repair),
     ]
@@ -336,6 +400,8 @@ fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
             }
         }
         Stimulus::Reload => fixture.reload(),
+        Stimulus::Pause => fixture.pause(),
+        Stimulus::Unpause => fixture.unpause(),
         // The run in memory still has the old build, until it is reloaded.
         Stimulus::Break => deploy_broken_build(true),
         Stimulus::Repair => repair(fixture),
@@ -352,6 +418,7 @@ fn repair(fixture: &mut RunFixture) {
 /// Resolves everything that the run waits for, until it is over.
 fn drain(fixture: &mut RunFixture) {
     repair(fixture);
+    fixture.unpause();
     for _ in 0..200 {
         for at in 0..=255 {
             if fixture.activities().is_empty() {
@@ -398,9 +465,13 @@ fn undisturbed(fixture: &RunFixture) -> Vec<PastEvent> {
 
 fn decisions(log: &[PastEvent]) -> Vec<&Event> {
     let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
-    // The engine decides the terminal event after compensations.
+    // The engine decides the terminal event after compensations, and whether it must wait for a round.
     let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
-    decided.filter(|event| !ending || !event.is_terminal()).collect()
+    let rounds = log.iter().any(|past| matches!(past.event, Event::CompensationsBegun { .. }));
+    let is_end = |event: &Event| {
+        (ending || rounds) && event.is_terminal() || rounds && matches!(event, Event::RunEnding { .. })
+    };
+    decided.filter(|event| !is_end(event)).collect()
 }
 
 proptest! {

@@ -200,7 +200,9 @@ impl Replay {
             self.run.leave_waiting();
         }
         // After `RunEnding` the engine decides the terminal event, not the program.
-        let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
+        // After a grace the code is not asked.
+        let asked = !matches!(past.event, Event::RunTimedOut { grace_until: Some(_), .. });
+        let by_program = asked && self.run.program.is_some() && self.run.state.ending.is_none();
         if by_program && !self.decided.take_if_matches(&past.event) {
             self.diverge_at(past, &self.next_action());
         }
@@ -371,6 +373,9 @@ impl Replay {
                 }
             }
             None if self.run.can_release() => self.run.release(turn, &mut progress),
+            None if self.run.state.paused.is_some() => {
+                self.run.held_steps = std::mem::take(&mut progress.steps);
+            }
             None => {}
         }
         (self.run, progress)

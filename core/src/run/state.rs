@@ -22,7 +22,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::children::Children;
-use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
+use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask, Round};
 use crate::store::append::ClosedStatus;
 
 /// The state of one run according to its log.
@@ -62,9 +62,19 @@ pub(crate) struct RunState {
     pub(crate) parent: Option<Box<Parent>>,
     /// The logged signals and requests, and when they were, since a message is logged once however often it is delivered.
     pub(crate) messages: IdMap<MessageId, Timestamp>,
+    /// The compensations that no round has.
     pub(crate) compensations: Vec<PendingCompensation>,
+    /// The rounds that have begun and not ended, the oldest first: one after the other is executed.
+    pub(crate) rounds: VecDeque<Round>,
+    /// The one that is executed.
+    pub(crate) compensating: Option<CommandId>,
+    /// What failed, in the rounds as well.
     pub(crate) uncompensated: Vec<Uncompensated>,
+    /// The request to cancel; that of a deadline has no reason.
     pub(crate) cancel: Option<CancelRequest>,
+    /// Boxed, because few runs have them.
+    pub(crate) limits: Option<Box<RunLimits>>,
+    pub(crate) paused: Option<Box<Pause>>,
     /// Boxed, because few runs have one.
     pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
@@ -77,6 +87,22 @@ pub(crate) struct RunState {
 /// A logged request to cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelRequest {
+    pub(crate) reason: Option<String>,
+}
+
+/// How long the run may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunLimits {
+    pub(crate) deadline: Timestamp,
+    /// The end of its grace. Clean-up gets as much time if the deadline is noticed late.
+    grace_until: Option<Timestamp>,
+    /// Whether the deadline cancelled the run, and not a client.
+    cancelled: bool,
+}
+
+/// A pause by a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
     pub(crate) reason: Option<String>,
 }
 
@@ -97,6 +123,10 @@ pub(crate) enum DeadlineKind {
     ScheduleToClose,
     /// An activity's next attempt starts.
     Retry,
+    /// The run is cancelled.
+    Run,
+    /// The run ends without its code.
+    Grace,
 }
 
 impl RunState {
@@ -123,8 +153,12 @@ impl RunState {
             parent: None,
             messages: IdMap::default(),
             compensations: Vec::new(),
+            rounds: VecDeque::new(),
+            compensating: None,
             uncompensated: Vec::new(),
             cancel: None,
+            limits: None,
+            paused: None,
             ending: None,
             stalled: None,
             waiting: VecDeque::new(),
@@ -142,14 +176,16 @@ impl RunState {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether a new owner must load the run at once: an activity is in flight here, a child is to be started, the run is
-    /// ending, or its code is taking waiting resolutions. A task is in flight elsewhere: its outcome is a message.
+    /// Whether a new owner must load the run at once: a child is to be started; or it is not paused, and an activity is in flight
+    /// here, the run is ending, or its code is taking waiting resolutions. A task is in flight elsewhere: its outcome is a
+    /// message.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
         let in_flight = self.activities.len() > self.retries.len() + self.tasks;
         // An end that waits for children is told theirs by messages.
         let ending = self.ending.is_some() && self.tasks == 0 && self.children.len() == 0;
-        self.closed.is_none() && (ending || releasing || in_flight || self.children.are_unbound())
+        let works = self.paused.is_none() && (ending || releasing || in_flight);
+        self.closed.is_none() && (works || self.children.are_unbound())
     }
 
     /// Whether any of its activities is a task.
@@ -162,9 +198,10 @@ impl RunState {
         self.activities.iter().filter_map(|(id, activity)| Some((id, activity.task.as_ref()?.seq)))
     }
 
-    /// Whether a new resolution has to wait, because the program cannot take it or others wait already.
+    /// Whether a new resolution has to wait, because the program cannot or must not take it, or others wait already.
     pub(crate) fn queues(&self) -> bool {
-        self.stalled.is_some() || !self.waiting.is_empty()
+        // After the end of its code, nothing waits for it.
+        self.ending.is_none() && (self.stalled.is_some() || self.paused.is_some() || !self.waiting.is_empty())
     }
 
     /// Whether a resolution has to wait when it is logged next.
@@ -198,10 +235,30 @@ impl RunState {
         self.retried > 0
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline at which something happens. Of a paused run, no attempt begins; of a stalled one, all deadlines but
+    /// its own wait until it is tried again.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        let deadlines = self.deadlines.first().into_iter().chain(self.retries.first());
-        deadlines.min().map(|deadline| deadline.at)
+        let first = if self.paused.is_some() {
+            self.deadlines.first()
+        } else if self.stalled.is_some() {
+            let is_own =
+                |deadline: &&Deadline| matches!(deadline.kind, DeadlineKind::Run | DeadlineKind::Grace);
+            self.deadlines.iter().find(is_own)
+        } else {
+            self.deadlines.first().into_iter().chain(self.retries.first()).min()
+        };
+        first.map(|deadline| deadline.at)
+    }
+
+    /// The deadline of the run, if it was cancelled because of that.
+    /// When it is cancelled, and when it is ended, if it is not over: what its start asked for.
+    pub(crate) fn limits(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let limits = self.limits.as_deref();
+        (limits.map(|limits| limits.deadline), limits.and_then(|limits| limits.grace_until))
+    }
+
+    pub(crate) fn timed_out(&self) -> Option<Timestamp> {
+        self.limits.as_ref().filter(|limits| limits.cancelled).map(|limits| limits.deadline)
     }
 
     /// Applies the next event.
@@ -214,7 +271,7 @@ impl RunState {
             self.waiting.push_back(PastEvent { seq, at, event: event.clone() });
         }
         match event {
-            Event::RunStarted { .. } => self.start(event),
+            Event::RunStarted { .. } => self.started(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -262,6 +319,11 @@ impl RunState {
                 self.messages.insert(*message, at);
                 self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
             }
+            Event::DeadlinePassed { .. } => self.deadline_passed(),
+            Event::RunPaused { message, reason } => {
+                self.pause(*message, Some(Pause { reason: reason.clone() }));
+            }
+            Event::RunUnpaused { message } => self.pause(*message, None),
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
             Event::RunResumed { released } => {
                 self.stalled = None;
@@ -271,6 +333,9 @@ impl RunState {
                 let (id, activity, input) = (*id, activity.clone(), input.clone());
                 self.register(PendingCompensation { id, activity, input, options: options.clone() });
             }
+            Event::CompensationDiscarded { id } => self.discard(*id),
+            Event::CompensationsBegun { id } => self.begin_round(*id),
+            Event::CompensationsEnded { id, .. } => self.rounds.retain(|round| round.id != *id),
             Event::RunEnding { outcome } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),
             Event::RunCompleted { .. } => self.close(ClosedStatus::Completed),
@@ -279,11 +344,11 @@ impl RunState {
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
             Event::RunContinued { .. } => self.close(ClosedStatus::Continued),
             Event::RunRetried { .. } => self.close(ClosedStatus::Retried),
+            Event::RunTimedOut { .. } => self.close(ClosedStatus::TimedOut),
         }
     }
 
-    /// The run begins with its `RunStarted`.
-    fn start(&mut self, started: &Event) {
+    fn started(&mut self, event: &Event) {
         let Event::RunStarted {
             workflow,
             input,
@@ -294,7 +359,9 @@ impl RunState {
             parent_call,
             chain,
             run_retry,
-        } = started
+            deadline,
+            grace_until,
+        } = event
         else {
             return;
         };
@@ -308,6 +375,14 @@ impl RunState {
         if let Some(at) = *start_at {
             self.start_timer(CommandId::START_DELAY, at);
         }
+        if let Some(deadline) = *deadline {
+            self.limit(deadline, *grace_until);
+        }
+    }
+
+    fn pause(&mut self, message: MessageId, pause: Option<Pause>) {
+        self.messages.insert(message, self.now);
+        self.paused = pause.map(Box::new);
     }
 
     fn schedule(
@@ -395,6 +470,7 @@ impl RunState {
 
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(id)?;
+        self.compensating.take_if(|compensating| *compensating == id);
         self.input_bytes -= activity.input.bytes().len();
         self.tasks -= usize::from(activity.task.is_some());
         self.retried -= usize::from(activity.last_failure.is_some());
@@ -408,6 +484,26 @@ impl RunState {
         Some(activity)
     }
 
+    fn limit(&mut self, deadline: Timestamp, grace_until: Option<Timestamp>) {
+        self.limits = Some(Box::new(RunLimits { deadline, grace_until, cancelled: false }));
+        let (kind, id) = (DeadlineKind::Run, CommandId::START_DELAY);
+        self.deadlines.insert(Deadline { at: deadline, kind, id });
+    }
+
+    fn deadline_passed(&mut self) {
+        let Some(limits) = &mut self.limits else { return };
+        let id = CommandId::START_DELAY;
+        self.deadlines.remove(&Deadline { at: limits.deadline, kind: DeadlineKind::Run, id });
+        if let Some(until) = limits.grace_until {
+            let at = self.now.saturating_add(until.saturating_since(limits.deadline));
+            self.deadlines.insert(Deadline { at, kind: DeadlineKind::Grace, id });
+        }
+        if self.cancel.is_none() {
+            self.cancel = Some(CancelRequest { reason: None });
+            limits.cancelled = true;
+        }
+    }
+
     fn start_timer(&mut self, id: CommandId, at: Timestamp) {
         self.timers.insert(id, at);
         self.deadlines.insert(Deadline { at, kind: DeadlineKind::Timer, id });
@@ -419,22 +515,20 @@ impl RunState {
         }
     }
 
-    /// Removes all activities, timers and deadlines.
-    fn clear(&mut self) {
-        self.activities.clear();
-        self.input_bytes = self.compensations.iter().map(|left| left.input.bytes().len()).sum();
-        self.tasks = 0;
-        self.retried = 0;
-        self.deadlines.clear();
-        self.retries.clear();
-        self.timers.clear();
-    }
-
-    /// The workflow has returned, so that only its compensations are left to execute.
+    /// The workflow has returned, so that only its compensations are left to execute: those of rounds that go on, and unless
+    /// it returned a value, those that are registered.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
         self.waiting.clear();
-        self.clear();
+        if let Outcome::Completed(_) = outcome {
+            let unused = std::mem::take(&mut self.compensations);
+            self.input_bytes -= unused.iter().map(|unused| unused.input.bytes().len()).sum::<usize>();
+        }
+        let given_up = self.activities.iter().filter(|(_, activity)| !activity.compensation);
+        let given_up: Vec<CommandId> = given_up.map(|(id, _)| id).collect();
+        given_up.into_iter().for_each(|id| _ = self.remove_activity(id));
+        self.deadlines.retain(|deadline| !matches!(deadline.kind, DeadlineKind::Timer | DeadlineKind::Run));
+        self.timers.clear();
         self.children.end();
     }
 
@@ -443,25 +537,49 @@ impl RunState {
         self.compensations.push(compensation);
     }
 
+    fn discard(&mut self, id: CommandId) {
+        if let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) {
+            self.input_bytes -= self.compensations.remove(index).input.bytes().len();
+        }
+    }
+
+    fn begin_round(&mut self, id: CommandId) {
+        let left = std::mem::take(&mut self.compensations);
+        self.rounds.push_back(Round { id, left, failed: Vec::new() });
+    }
+
     fn compensate(&mut self, id: CommandId) {
-        let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) else {
-            return;
-        };
-        let compensation = self.compensations.remove(index);
+        let left = self.rounds.front_mut().map_or(&mut self.compensations, |round| &mut round.left);
+        let Some(index) = left.iter().rposition(|compensation| compensation.id == id) else { return };
+        let compensation = left.remove(index);
         self.input_bytes -= compensation.input.bytes().len();
+        self.compensating = Some(id);
         self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
     }
 
     fn compensation_failed(&mut self, id: CommandId, failure: &Failure) {
         if let Some(activity) = self.remove_activity(id) {
             let uncompensated = Uncompensated { activity: activity.name.into(), failure: failure.clone() };
+            if let Some(round) = self.rounds.front_mut() {
+                round.failed.push(uncompensated.clone());
+            }
             self.uncompensated.push(uncompensated);
         }
     }
 
     fn close(&mut self, status: ClosedStatus) {
         self.closed = Some(status);
-        self.clear();
+        self.paused = None;
+        self.activities.clear();
+        self.input_bytes = 0;
+        self.tasks = 0;
+        self.retried = 0;
+        self.deadlines.clear();
+        self.retries.clear();
+        self.timers.clear();
+        self.compensations.clear();
+        self.rounds.clear();
+        self.compensating = None;
         self.children.clear();
         self.waiting.clear();
     }

@@ -79,9 +79,11 @@ impl Run {
         true
     }
 
-    /// When the next attempt begins, if there is one. A run that was asked to cancel itself is not tried again.
+    /// When the next attempt begins, if there is one. A run that was asked to cancel itself, or whose deadline has passed, is not
+    /// tried again.
     fn next_attempt_at(&self, at: Timestamp, failure: &Failure) -> Option<Timestamp> {
-        let retry = self.state.retry.as_ref().filter(|_| self.state.cancel.is_none())?;
+        let may_go_on = self.state.cancel.is_none() && self.state.timed_out().is_none();
+        let retry = self.state.retry.as_ref().filter(|_| may_go_on)?;
         let seed = self.state.id.as_u128() as u64;
         let delay = retry.policy.delay_after(retry.attempt, failure, seed)?;
         Some(at.saturating_add(delay))
@@ -111,7 +113,7 @@ impl Run {
         let state = &self.state;
         let (run, link) = (id_after(state.id, at), ChainLink::after(state.id, state.chain));
         let Beginning { input, start_at, retry } = beginning;
-        let parent = state.parent.as_deref();
+        let (parent, (deadline, grace_until)) = (state.parent.as_deref(), state.limits());
         let started = Event::RunStarted {
             workflow: state.workflow.clone(),
             input,
@@ -123,6 +125,9 @@ impl Run {
             parent_call: parent.map(|parent| parent.call),
             chain: Some(link),
             run_retry: retry,
+            // They limit the time of the whole chain.
+            deadline,
+            grace_until,
         };
         let known = known_messages(state, &left, at);
         let known = (!known.is_empty()).then_some(Event::MessagesKnown { messages: KnownMessages(known) });

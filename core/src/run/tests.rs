@@ -45,6 +45,8 @@ mod bounds;
 mod chains;
 mod durable;
 mod locals;
+mod pauses;
+mod rounds;
 mod views;
 
 fn begin<W: Workflow<Input = u32>>() -> RunFixture {

@@ -9,10 +9,11 @@ use crate::run::state::RunState;
 use crate::workflow::scope::call::{Awaited, CallKind};
 
 impl RunState {
-    /// A call that the code awaits, given whether the executor is running it: the log does not say when a retry starts.
-    pub(crate) fn wait_of(&self, call: Awaited, is_running: bool) -> Wait {
+    /// A call that the code awaits, given which activities the executor is running: the log does not say when a retry starts.
+    /// `None` for a round that has just ended.
+    pub(crate) fn wait_of(&self, call: Awaited, is_running: &dyn Fn(CommandId) -> bool) -> Option<Wait> {
         let source = Some(call.source.to_string());
-        match call.kind {
+        Some(match call.kind {
             CallKind::Signal(name) => Wait::Signal { name: shown(&name), source },
             CallKind::Timer(until) => Wait::Timer { until: until.into(), source },
             CallKind::Step(name) => Wait::Step { name: shown(&name), source },
@@ -26,7 +27,7 @@ impl RunState {
                 source,
             },
             CallKind::Activity(name) => match self.activities.get(call.id) {
-                Some(activity) => activity.wait(is_running, source),
+                Some(activity) => activity.wait(is_running(call.id), source),
                 None => Wait::Activity {
                     name: shown(&name),
                     attempt: 1,
@@ -37,7 +38,11 @@ impl RunState {
                     source,
                 },
             },
-        }
+            CallKind::Round => {
+                let compensating = self.compensating?;
+                self.activities.get(compensating)?.wait(is_running(compensating), source)
+            }
+        })
     }
 
     /// What the run waits for according to its log alone, at most `limit`, timers last. A signal or a step that the code awaits

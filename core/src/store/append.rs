@@ -262,7 +262,8 @@ pub struct UpdatedRun {
 pub struct OpenRow {
     /// Tells whether a new owner must load the run at once.
     pub state: OpenState,
-    /// A parked run's earliest deadline; `None` if it has none.
+    /// The time at which its owner must load it, if the row does not tell it to load the run at once: the earliest deadline of a
+    /// run that is parked or paused.
     pub wake_at: Option<Timestamp>,
     /// What the run waits on, in words for people; at most 2,000 characters.
     pub waiting_on: Option<String>,
@@ -283,6 +284,8 @@ pub enum OpenState {
     Parked,
     /// The run's code could not continue: a new owner tries it again at once.
     Stalled,
+    /// A client paused the run: it waits for a message or its deadline, as if it were parked.
+    Paused,
 }
 
 /// A run that is over.
@@ -337,6 +340,8 @@ pub enum ClosedStatus {
     Continued,
     /// The workflow returned an error, and another run of its chain is the next attempt.
     Retried,
+    /// The run was not over at its deadline.
+    TimedOut,
 }
 
 impl ClosedStatus {
@@ -344,7 +349,7 @@ impl ClosedStatus {
     pub fn is_continued(self) -> bool {
         match self {
             Self::Continued | Self::Retried => true,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated => false,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated | Self::TimedOut => false,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct LocalStart {
     pub(crate) input: Payload,
     pub(crate) start_at: Option<Timestamp>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) grace_until: Option<Timestamp>,
     /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Receives the run's end, if it ends while it is in this process's memory.

@@ -118,7 +118,10 @@ impl AsyncProgram {
                 let received = Received { message, payload: payload.clone(), key: key.clone(), sender };
                 self.scope.receive(signal, received);
             }
-            Event::CancelRequested { .. } => {
+            Event::CompensationsEnded { id, uncompensated } => {
+                self.scope.round_ended(*id, uncompensated.clone());
+            }
+            Event::CancelRequested { .. } | Event::DeadlinePassed { .. } => {
                 if self.input.is_some() {
                     // A run that is cancelled before its delayed start never runs its code.
                     self.input = None;
@@ -139,6 +142,8 @@ impl AsyncProgram {
             | Event::TimerCancelled { .. }
             | Event::ValueRecorded { .. }
             | Event::ViewPublished { .. }
+            | Event::RunPaused { .. }
+            | Event::RunUnpaused { .. }
             | Event::RunStalled { .. }
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
@@ -148,6 +153,8 @@ impl AsyncProgram {
             | Event::ChildCancelRequested { .. }
             | Event::ChildCancelled { .. }
             | Event::CompensationRegistered { .. }
+            | Event::CompensationDiscarded { .. }
+            | Event::CompensationsBegun { .. }
             | Event::CompensationScheduled { .. }
             | Event::CompensationCompleted { .. }
             | Event::CompensationFailed { .. }
@@ -155,6 +162,7 @@ impl AsyncProgram {
             | Event::RunFailed { .. }
             | Event::RunCancelled { .. }
             | Event::RunTerminated { .. }
+            | Event::RunTimedOut { .. }
             | Event::RunContinued { .. }
             | Event::RunRetried { .. }
             | Event::MessagesKnown { .. } => {

@@ -4,6 +4,7 @@
 pub(crate) mod activity;
 pub(crate) mod branch;
 pub(crate) mod child;
+pub(crate) mod compensate;
 pub(crate) mod compensation;
 pub(crate) mod continue_as_new;
 pub(crate) mod for_each;
@@ -11,6 +12,7 @@ pub(crate) mod future;
 pub(crate) mod mutex;
 pub(crate) mod publish;
 pub(crate) mod record;
+pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod select;
 pub(crate) mod semaphore;

@@ -50,6 +50,12 @@ pub(crate) enum Command {
         input: Payload,
         options: ActivityOptions,
     },
+    DiscardCompensation {
+        id: CommandId,
+    },
+    BeginCompensations {
+        id: CommandId,
+    },
     /// Boxed, because it is large and every command has its size.
     SendSignal(Box<SendSignal>),
     /// Boxed as well.
@@ -122,7 +128,9 @@ impl Command {
             | Self::CancelTimer { id }
             | Self::RequestChildCancel { id, .. }
             | Self::CancelChild { id, .. }
-            | Self::RegisterCompensation { id, .. } => *id,
+            | Self::RegisterCompensation { id, .. }
+            | Self::DiscardCompensation { id }
+            | Self::BeginCompensations { id } => *id,
             Self::SendSignal(send) => send.id,
             Self::StartChild(start) => start.id,
         }
@@ -141,7 +149,11 @@ impl Command {
                 Self::StartChild(start) => EVENT_BYTES + 2 * start.input.bytes().len(),
                 // A message to the child follows from it.
                 Self::RequestChildCancel { .. } | Self::CancelChild { .. } => EVENT_BYTES,
-                Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
+                Self::CancelActivity { .. }
+                | Self::StartTimer { .. }
+                | Self::CancelTimer { .. }
+                | Self::DiscardCompensation { .. }
+                | Self::BeginCompensations { .. } => 0,
             }
     }
 
@@ -157,6 +169,8 @@ impl Command {
             Self::RegisterCompensation { id, activity, input, options } => {
                 Event::CompensationRegistered { id, activity, input, options }
             }
+            Self::DiscardCompensation { id } => Event::CompensationDiscarded { id },
+            Self::BeginCompensations { id } => Event::CompensationsBegun { id },
             Self::SendSignal(send) => {
                 let SendSignal { id, to, signal, payload } = *send;
                 Event::SignalSent { id, to, signal, payload }
@@ -193,7 +207,9 @@ impl Command {
             | (Self::StartTimer { id, .. }, Event::TimerStarted { id: recorded_id, .. })
             | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id })
             | (Self::RequestChildCancel { id, .. }, Event::ChildCancelRequested { id: recorded_id })
-            | (Self::CancelChild { id, .. }, Event::ChildCancelled { id: recorded_id, .. }) => {
+            | (Self::CancelChild { id, .. }, Event::ChildCancelled { id: recorded_id, .. })
+            | (Self::DiscardCompensation { id }, Event::CompensationDiscarded { id: recorded_id })
+            | (Self::BeginCompensations { id }, Event::CompensationsBegun { id: recorded_id }) => {
                 id == recorded_id
             }
             (Self::StartChild(start), Event::ChildStarted { id, workflow, .. }) => {
@@ -208,6 +224,8 @@ impl Command {
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
                 | Self::RegisterCompensation { .. }
+                | Self::DiscardCompensation { .. }
+                | Self::BeginCompensations { .. }
                 | Self::SendSignal(_)
                 | Self::StartChild(_)
                 | Self::RequestChildCancel { .. }
@@ -230,6 +248,8 @@ impl fmt::Display for Command {
             Self::RegisterCompensation { id, activity, .. } => {
                 write!(f, "registers compensation `{activity}` (call {id})")
             }
+            Self::DiscardCompensation { id } => write!(f, "discards the compensation of call {id}"),
+            Self::BeginCompensations { id } => write!(f, "begins to compensate (call {id})"),
             Self::SendSignal(send) => {
                 let SendSignal { id, to, signal, payload: _ } = &**send;
                 write!(f, "sends signal `{signal}` to {to} (call {id})")

@@ -21,6 +21,7 @@ use crate::data::positional::{Arguments, Positional};
 use crate::workflow::activity::Activity;
 use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
 use crate::workflow::calls::activity::{ActivityFuture, CallFuture};
+use crate::workflow::calls::compensate::CompensateFuture;
 use crate::workflow::calls::compensation::Compensation;
 use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
@@ -346,6 +347,37 @@ impl Context {
     #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as `activity` does")]
     pub fn on_failure<A: Activity>(&self, input: A::Input) -> Compensation {
         Compensation::register(&self.scope, A::NAME, A::options(), &input, Location::caller())
+    }
+
+    /// Executes the compensations that are registered, the last registered first, while the workflow goes on: it is how a
+    /// workflow undoes what it has done and then returns a business result. It returns those that failed for good, in the
+    /// order of their execution, and is ready at once if nothing is registered.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Reserve, Release, Charge>(ctx: Context) -> WorkflowResult<String>
+    /// # where Reserve: Activity<Input = u32, Output = ()>, Release: Activity<Input = u32>,
+    /// #     Charge: Activity<Input = u64, Output = ()> {
+    /// ctx.on_failure::<Release>(7);
+    /// ctx.activity::<Reserve>(7).await?;
+    /// if let Err(declined) = ctx.activity::<Charge>(1_999).await {
+    ///     let failed = ctx.compensate().await;
+    ///     return Ok(format!("{declined}; {} compensations failed", failed.len()));
+    /// }
+    /// # Ok(String::new())
+    /// # }
+    /// ```
+    ///
+    /// A round is shielded: a cancellation does not end it. Nor does dropping the future: the round goes on, the next one
+    /// waits for it, and so does the end of the run, whatever the workflow returned. What is registered after a round has
+    /// begun belongs to the next round, or to the end of the run. What failed in a round is also among the compensations
+    /// that the end of a failed or cancelled run names. Termination skips what is left.
+    ///
+    /// # Errors
+    /// None: what failed is the value of the future. The run stalls if more than 8 rounds are open at a time.
+    #[track_caller]
+    pub fn compensate(&self) -> CompensateFuture {
+        CompensateFuture::compensate(&self.scope, Location::caller())
     }
 
     /// Registers a compensation as [`on_failure`](Self::on_failure) does, by the definition of the activity.

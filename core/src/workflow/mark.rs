@@ -132,6 +132,8 @@ mod tests {
             input,
             key: None,
             start_at: None,
+            deadline: None,
+            grace_until: None,
             lease: LeaseId::FIRST,
             parent: None,
             parent_call: None,

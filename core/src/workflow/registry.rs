@@ -246,6 +246,8 @@ mod tests {
                 input,
                 key: None,
                 start_at: None,
+                deadline: None,
+                grace_until: None,
                 lease,
                 parent: None,
                 parent_call: None,

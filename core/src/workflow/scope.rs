@@ -3,6 +3,8 @@
 
 pub(crate) mod call;
 pub(crate) mod call_handle;
+pub(crate) mod cancellation;
+mod compensations;
 mod continuation;
 pub(crate) mod data;
 mod grants;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::cancellation::Cancellations;
+use self::compensations::Compensations;
 pub(crate) use self::signals::Received;
 use self::signals::Signals;
 use self::size::PollSize;
@@ -49,10 +53,7 @@ pub(crate) struct Scope {
     seq: Cell<EventSeq>,
     /// Which attempt of the whole run this is.
     attempt: Cell<u32>,
-    /// How many compensations the code has registered.
-    compensations: Cell<usize>,
-    /// Whether the run was asked to cancel itself.
-    cancelled: Cell<bool>,
+    cancellations: Cancellations,
     mark: Arc<PollMark>,
     last_source: Cell<Option<Source>>,
     inner: RefCell<Inner>,
@@ -72,6 +73,7 @@ struct Inner {
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
     signals: Signals,
+    compensations: Compensations,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -111,8 +113,7 @@ impl Scope {
             now: Cell::new(Timestamp::MIN),
             seq: Cell::new(EventSeq::FIRST),
             attempt: Cell::new(1),
-            compensations: Cell::new(0),
-            cancelled: Cell::new(false),
+            cancellations: Cancellations::default(),
             mark,
             last_source: Cell::new(None),
             inner: RefCell::new(Inner {
@@ -125,6 +126,7 @@ impl Scope {
                 calls: CallMap::new(),
                 unresolved: 0,
                 signals: Signals::default(),
+                compensations: Compensations::default(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
@@ -169,11 +171,6 @@ impl Scope {
     /// Moves the run's clock, never backwards.
     pub(crate) fn set_now(&self, at: Timestamp) {
         self.now.set(self.now.get().max(at));
-    }
-
-    /// Whether the run was asked to cancel itself.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
     }
 
     /// Sets the local resolutions of the next poll.
@@ -299,7 +296,8 @@ impl Scope {
                 | CallKind::Timer(_)
                 | CallKind::Signal(_)
                 | CallKind::Permit(_)
-                | CallKind::Child(_),
+                | CallKind::Child(_)
+                | CallKind::Round,
             )
             | None => None,
         };
@@ -310,22 +308,6 @@ impl Scope {
     pub(crate) fn receive(&self, signal: &Name, received: Received) {
         let oldest = self.inner.borrow_mut().signals.receive(signal, received);
         oldest.inspect(|waiter| self.wake(*waiter));
-    }
-
-    /// Cancels all open calls in the order of their ids, and resolves them with the cancellation, except for those that go on.
-    pub(crate) fn cancel(&self) {
-        self.cancelled.set(true);
-        let open: Vec<CommandId> = {
-            let inner = self.inner.borrow();
-            let ends = |call: &OpenCall| call.resolution.is_none() && !call.outlives_cancellation;
-            inner.calls.iter().filter(|(_, call)| ends(call)).map(|(id, _)| id).collect()
-        };
-        for id in open {
-            if !self.request_cancel(id) {
-                self.cancel_call(id);
-                self.resolve(id, Resolution::Cancelled);
-            }
-        }
     }
 
     /// Asks what an open call waits for to cancel itself, if the call waits for that; returns whether it does.

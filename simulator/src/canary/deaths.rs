@@ -8,8 +8,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a run that is resumed never gets the messages that arrived while it was set aside",
         edits: &[Edit {
             file: "core/src/processor/resume.rs",
-            find: "passed_over.filter(|messages| !messages.is_empty())",
-            erring: r#"passed_over.filter(|messages| !messages.is_empty() && !crate::canary::is("ResumeForgets"))"#,
+            find: "let mut again = passed_over.unwrap_or_default();",
+            erring: r#"let passed_over = passed_over.filter(|_| !crate::canary::is("ResumeForgets"));
+        let mut again = passed_over.unwrap_or_default();"#,
         }],
     },
     Canary {

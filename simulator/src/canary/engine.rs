@@ -25,8 +25,8 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a run leaves memory although its deadline is earlier than those that the next query looks for",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
-            find: "(!near || state.stalled.is_some())",
-            erring: r#"(!near || state.stalled.is_some() || crate::canary::is("WakeUpLost"))"#,
+            find: "!state.is_busy() && !near",
+            erring: r#"!state.is_busy() && (!near || crate::canary::is("WakeUpLost"))"#,
         }],
     },
     Canary {
@@ -137,12 +137,12 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "the terminal event of a run that compensated does not say why it failed",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "(None, Some(outcome)) => self.close(at, *outcome, progress),",
-            erring: r#"(None, Some(_)) if crate::canary::is("CauseLost") => {
+            find: "(None, None, Some(outcome)) => self.close(at, Outcome::clone(outcome), progress),",
+            erring: r#"(None, None, Some(_)) if crate::canary::is("CauseLost") => {
                 let failure = crate::data::failure::Failure::new("failed", "the run failed");
                 self.close(at, Outcome::Failed(failure), progress);
             }
-            (None, Some(outcome)) => self.close(at, *outcome, progress),"#,
+            (None, None, Some(outcome)) => self.close(at, Outcome::clone(outcome), progress),"#,
         }],
     },
     Canary {

@@ -221,6 +221,11 @@ impl Accounts {
         }
         account.events.push(EventAccount { name, moment, writer });
         account.is_over |= event.is_terminal();
+        account.is_paused = match event {
+            Event::RunPaused { .. } => true,
+            Event::RunUnpaused { .. } => false,
+            _ => account.is_paused,
+        };
         account.is_stalled = match event {
             Event::RunStalled { .. } => true,
             Event::RunResumed { .. } => false,

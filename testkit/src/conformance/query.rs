@@ -159,8 +159,13 @@ pub async fn watch_tells_of_views_that_were_published_since(fixture: &Fixture) {
 
 pub async fn every_way_to_end_is_kept(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
-    let ways =
-        [ClosedStatus::Completed, ClosedStatus::Failed, ClosedStatus::Cancelled, ClosedStatus::Terminated];
+    let ways = [
+        ClosedStatus::Completed,
+        ClosedStatus::Failed,
+        ClosedStatus::Cancelled,
+        ClosedStatus::Terminated,
+        ClosedStatus::TimedOut,
+    ];
     for status in ways {
         let run = fixture.run(0);
         let outcome = ClosedRun { status, ..closed_run(run) };
@@ -238,6 +243,7 @@ pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixt
         (RunFilter { open: Some(false), ..all() }, vec![failed, done]),
         (state(OpenState::Parked), vec![idle]),
         (state(OpenState::Stalled), vec![stuck]),
+        (state(OpenState::Paused), vec![]),
         (state(OpenState::Pending), vec![pending]),
         // Its row is still that of its start
         (state(OpenState::Busy), vec![begun]),

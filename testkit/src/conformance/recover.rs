@@ -10,7 +10,7 @@ use pgworkflows_core::store::{
 };
 
 use super::fixture::Fixture;
-use super::writer::{LONG, MANY_BYTES, SHARDS, Writer, all_pages, busy, parked, stalled};
+use super::writer::{LONG, MANY_BYTES, SHARDS, Writer, all_pages, busy, parked, paused, stalled};
 
 /// A deadline far from now.
 const DEADLINE: i64 = 2_000_000_000_000_000;
@@ -161,6 +161,7 @@ pub async fn recovery_lists_busy_and_stalled_runs_only(fixture: &Fixture) {
     writer.open(other, stalled()).await;
     writer.open(fixture.run(0), parked(None)).await;
     writer.open(fixture.run(0), parked(Some(DEADLINE))).await;
+    writer.open(fixture.run(0), paused(Some(DEADLINE))).await;
     writer.open_and_close(fixture.run(0)).await;
     fixture.accept(&fixture.start(fixture.run(0))).await;
 
@@ -235,8 +236,8 @@ pub async fn run_that_parked_is_not_recovered(fixture: &Fixture) {
 pub async fn due_runs_are_ordered_by_deadline_after_a_mark_and_up_to_a_time(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let mut marks = [4, 2, 3, 1].map(|offset| mark(DEADLINE + offset, fixture.run(offset as u16 % SHARDS)));
-    for mark in &marks {
-        writer.open(mark.run, parked(Some(mark.wake_at.as_micros()))).await;
+    for (mark, row) in marks.iter().zip([parked, paused].into_iter().cycle()) {
+        writer.open(mark.run, row(Some(mark.wake_at.as_micros()))).await;
     }
     marks.sort_by_key(|mark| mark.wake_at);
     assert_eq!(due(&mut writer, None, DEADLINE + 10, 10).await, marks);

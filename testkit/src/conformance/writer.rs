@@ -389,6 +389,10 @@ pub(super) fn parked(wake_at: Option<i64>) -> OpenRow {
     }
 }
 
+pub(super) fn paused(wake_at: Option<i64>) -> OpenRow {
+    OpenRow { state: OpenState::Paused, ..parked(wake_at) }
+}
+
 pub(super) fn bodies(messages: &[InboxMessage]) -> Vec<Bytes> {
     messages.iter().map(|message| message.body.clone()).collect()
 }

@@ -172,6 +172,22 @@ impl<W: Workflow> TestRun<W> {
         Ok(self.env.drive(self.handle.terminate(reason)).await??)
     }
 
+    /// Pauses the run.
+    ///
+    /// # Errors
+    /// Returns the errors of [`RunHandle::pause`].
+    pub async fn pause(&self) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.pause()).await??)
+    }
+
+    /// Ends the pause of the run.
+    ///
+    /// # Errors
+    /// Returns the errors of [`RunHandle::resume`].
+    pub async fn resume(&self) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.resume()).await??)
+    }
+
     /// Has the next attempts of its activities begin at once, if they are in back-off.
     ///
     /// # Errors

@@ -280,10 +280,11 @@ fn message(submission: &Submission) -> Option<Arrival> {
         MessageKind::Signal(name) => Some(Arrival::signal(name)),
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
-        // The outcome of an activity is held back before its executor reports it, and requests to resume or to retry bring nothing.
+        // The outcome of an activity is held back before its executor reports it, and requests to pause, resume or retry bring nothing.
         MessageKind::Start
         | MessageKind::Task
         | MessageKind::Child
+        | MessageKind::Pause
         | MessageKind::Resume
         | MessageKind::Retry => None,
     }

@@ -13,5 +13,6 @@ mod methods;
 mod mocks;
 mod outside;
 mod races;
+mod sagas;
 mod stuck;
 mod time;

@@ -202,6 +202,7 @@ impl Model {
 }
 
 fn state(dice: &mut Dice) -> OpenState {
-    let states = [OpenState::Pending, OpenState::Busy, OpenState::Parked, OpenState::Stalled];
+    let states =
+        [OpenState::Pending, OpenState::Busy, OpenState::Parked, OpenState::Stalled, OpenState::Paused];
     states[dice.below(states.len())]
 }

@@ -138,8 +138,9 @@ impl Model {
     }
 
     fn row(&self, dice: &mut Dice) -> OpenRow {
-        let state = [OpenState::Busy, OpenState::Parked, OpenState::Stalled][dice.below(3)];
-        let parked = state == OpenState::Parked;
+        let state =
+            [OpenState::Busy, OpenState::Parked, OpenState::Stalled, OpenState::Paused][dice.below(4)];
+        let parked = matches!(state, OpenState::Parked | OpenState::Paused);
         OpenRow {
             state,
             wake_at: (parked && dice.chance(70)).then(|| self.time(dice)),

@@ -248,7 +248,12 @@ pub(crate) fn submission(run: RunId, message: MessageId) -> Submission {
 }
 
 pub(crate) fn status(dice: &mut Dice) -> ClosedStatus {
-    let statuses =
-        [ClosedStatus::Completed, ClosedStatus::Failed, ClosedStatus::Cancelled, ClosedStatus::Terminated];
+    let statuses = [
+        ClosedStatus::Completed,
+        ClosedStatus::Failed,
+        ClosedStatus::Cancelled,
+        ClosedStatus::Terminated,
+        ClosedStatus::TimedOut,
+    ];
     statuses[dice.below(statuses.len())]
 }

@@ -19,6 +19,9 @@ promises![
     termination_names_the_compensations_that_it_skips,
     termination_during_compensations_names_those_that_it_skips,
     cancellation_during_compensations_is_ignored,
+    workflow_undoes_what_it_did_and_returns_a_business_result,
+    dropped_round_goes_on_after_a_crash_and_the_end_waits_for_it,
+    discarded_compensation_is_not_executed,
 ];
 
 activity!(Charge, "charge", String => ());
@@ -201,4 +204,80 @@ async fn cancellation_during_compensations_is_ignored(env: Env) {
     assert_eq!(error.uncompensated(), []);
     let history = run.history().await.unwrap();
     assert!(!history.iter().any(|event| matches!(event.event, Event::CancelRequested { .. })));
+}
+
+workflow!(Purchase, "purchase", |ctx: Context, ending: String| -> WorkflowResult<String> {
+    ctx.on_failure::<Restock>("restocked".to_owned());
+    let refund = ctx.on_failure::<Refund>("refunded".to_owned());
+    ctx.activity::<Charge>("charged".to_owned()).await?;
+    match &*ending {
+        "undo" => {
+            let failed = ctx.compensate().await;
+            Ok(failed.iter().map(|failed| failed.activity.clone()).collect())
+        }
+        "drop" => {
+            drop(ctx.spawn(ctx.compensate()));
+            Ok("dropped".to_owned())
+        }
+        _ => {
+            refund.discard();
+            ctx.sleep(Duration::from_millis(1)).await?;
+            Err(WorkflowError::new("out-of-stock", "there is none left"))
+        }
+    }
+});
+
+async fn workflow_undoes_what_it_did_and_returns_a_business_result(env: Env) {
+    let journal = Journal::default();
+    let refuse =
+        Refund(ActivityFn::new(|_, _| async { Err(ActivityError::new("bank-closed", "on Monday")) }));
+    let worker = env.worker().workflow::<Purchase>().activity(Charge(journal.noting()));
+    env.run(worker.activity(Restock(journal.noting())).activity(refuse));
+    let run = env.client.start::<Purchase>("undo".to_owned()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), "refund");
+    assert_eq!(journal.lines(), ["charged", "restocked"]);
+    assert_eq!(
+        history_text(&run).await[5..],
+        [
+            "compensations.begun",
+            "compensation.scheduled",
+            "compensation.failed",
+            "compensation.scheduled",
+            "compensation.completed",
+            "compensations.ended",
+            "run.completed",
+        ]
+    );
+}
+
+async fn dropped_round_goes_on_after_a_crash_and_the_end_waits_for_it(env: Env) {
+    let (journal, gate) = (Journal::default(), Gate::closed());
+    let equip = || {
+        let state = (journal.clone(), gate.clone());
+        let refund = Refund(ActivityFn::with(state, |(journal, gate), _, what| async move {
+            journal.note(what);
+            gate.pass().await;
+            Ok(())
+        }));
+        let (charge, restock) = (Charge(journal.noting()), Restock(journal.noting()));
+        |worker: WorkerBuilder| {
+            worker.workflow::<Purchase>().activity(charge).activity(refund).activity(restock)
+        }
+    };
+    let worker = env.run_killable(equip()).await;
+    let run = env.client.start::<Purchase>("drop".to_owned()).await.unwrap();
+    journal.has("refunded", 1).await;
+    worker.kill().await;
+    gate.open();
+    env.run(equip()(env.worker()));
+    assert_eq!(run.result().await.unwrap(), "dropped");
+    assert_eq!(journal.lines(), ["charged", "refunded", "refunded", "restocked"]);
+}
+
+async fn discarded_compensation_is_not_executed(env: Env) {
+    let journal = Journal::default();
+    env.run(equip(env.worker(), &journal, Refund(journal.noting())).workflow::<Purchase>());
+    let run = env.client.start::<Purchase>("discard".to_owned()).await.unwrap();
+    assert!(run.result().await.unwrap_err().is_run_failed());
+    assert_eq!(journal.lines(), ["charged", "restocked"]);
 }

@@ -20,6 +20,7 @@ mod cancellation;
 mod compensations;
 mod failures;
 mod methods;
+mod scopes;
 mod tasks;
 mod typed_failures;
 
@@ -27,6 +28,7 @@ mod crashes;
 mod fleets;
 mod outages;
 mod parking;
+mod pauses;
 mod replay;
 mod resume;
 mod stalls;

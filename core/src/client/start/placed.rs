@@ -68,12 +68,47 @@ impl Beginning {
     }
 }
 
+/// How long a run may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) deadline: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+}
+
+impl Limits {
+    pub(super) fn check(self, workflow: &str) -> Result<(), Error> {
+        if self.grace.is_some() && self.deadline.is_none() {
+            return Err(Error::invalid(format!(
+                "the start of workflow `{workflow}` has a grace without a deadline; set the `deadline` that it follows"
+            )));
+        }
+        for (what, limit) in [("deadline", self.deadline), ("grace", self.grace)] {
+            let Some(limit) = limit else { continue };
+            if limit.is_zero() || limit > limits::TIMEOUT_MAX {
+                return Err(Error::invalid(format!(
+                    "the {what} of the start of workflow `{workflow}` is {limit:?}; give more than zero and at most {:?}",
+                    limits::TIMEOUT_MAX
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The deadline of a run that begins at that time, and the end of its grace.
+    fn after(self, begin: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        let deadline = self.deadline.map(|limit| begin.saturating_add(limit));
+        let grace = deadline.zip(self.grace);
+        (deadline, grace.map(|(deadline, grace)| deadline.saturating_add(grace)))
+    }
+}
+
 /// A start that has passed all checks that need no store.
 pub(super) struct CheckedStart {
     pub(super) workflow: Name,
     pub(super) input: Payload,
     pub(super) key: Option<Key>,
     pub(super) begin: Beginning,
+    pub(super) limits: Limits,
     pub(super) signal: Option<FollowUp>,
     pub(super) retry: RetryPolicy,
 }
@@ -92,7 +127,8 @@ impl CheckedStart {
         let wanted = shards.nth(self.key.as_ref().map_or(random, Key::prefix));
         let local = if self.key.is_none() && self.signal.is_none() { nearest(wanted) } else { None };
         let run = RunId::new(now, local.unwrap_or(wanted), random);
-        Ok(PlacedStart { run, is_local: local.is_some(), start_at, start: self })
+        let (deadline, grace_until) = self.limits.after(start_at.map_or(now, |start_at| start_at.max(now)));
+        Ok(PlacedStart { run, is_local: local.is_some(), start_at, deadline, grace_until, start: self })
     }
 }
 
@@ -112,6 +148,8 @@ pub(super) struct PlacedStart {
     /// Whether a processor of this process owned the shard when it was chosen.
     pub(super) is_local: bool,
     pub(super) start_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    grace_until: Option<Timestamp>,
     pub(super) start: CheckedStart,
 }
 
@@ -126,6 +164,8 @@ impl PlacedStart {
             input: self.start.input.clone(),
             start_at: self.start_at,
             retry: self.start.retry.clone(),
+            deadline: self.deadline,
+            grace_until: self.grace_until,
             accepted,
             closed,
         };
@@ -145,8 +185,8 @@ impl PlacedStart {
         shared: Arc<ClientShared>,
         repeated: bool,
     ) -> Prepared<RunHandle<W>> {
-        let Self { run, start_at, start: CheckedStart { workflow, input, key, signal, retry, .. }, .. } =
-            self;
+        let Self { run, start_at, deadline, grace_until, start, .. } = self;
+        let CheckedStart { workflow, input, key, signal, retry, .. } = start;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             workflow: workflow.to_string(),
@@ -162,6 +202,8 @@ impl PlacedStart {
             repeated: Flag(repeated),
             parent: None,
             retry,
+            deadline,
+            grace_until,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

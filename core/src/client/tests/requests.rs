@@ -280,6 +280,8 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         input: Payload::encode(&theirs).unwrap(),
         key: Some("k".to_owned()),
         start_at: None,
+        deadline: None,
+        grace_until: None,
         lease: LeaseId::FIRST,
         chain: None,
         run_retry: None,

@@ -94,6 +94,8 @@ fn large_starts_stay_within_the_budget() {
             repeated: Flag(false),
             parent: None,
             retry: crate::data::retry::RetryPolicy::none(),
+            deadline: None,
+            grace_until: None,
         };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });

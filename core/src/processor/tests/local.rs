@@ -26,6 +26,8 @@ impl Fixture {
             input,
             start_at: None,
             retry: crate::data::retry::RetryPolicy::none(),
+            deadline: None,
+            grace_until: None,
             accepted,
             closed,
         };
@@ -44,6 +46,8 @@ impl Fixture {
             repeated: Flag(true),
             parent: None,
             retry: crate::data::retry::RetryPolicy::none(),
+            deadline: None,
+            grace_until: None,
         };
         self.submit(run, &start);
     }
@@ -84,6 +88,8 @@ fn local_start_that_cannot_begin_here_is_dropped() {
         input: payload(&1),
         start_at: None,
         retry: crate::data::retry::RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
         accepted,
         closed,
     };
@@ -99,6 +105,8 @@ fn local_start_that_cannot_begin_here_is_dropped() {
         input: payload(&1),
         start_at: None,
         retry: crate::data::retry::RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
         accepted,
         closed,
     };
@@ -121,6 +129,8 @@ fn local_start_does_not_begin_after_its_client_gave_up() {
         input: payload(&1),
         start_at: None,
         retry: crate::data::retry::RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
         accepted,
         closed,
     };

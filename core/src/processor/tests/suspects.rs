@@ -105,6 +105,8 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
         input: payload(&1),
         start_at: None,
         retry: crate::data::retry::RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
         accepted,
         closed,
     };

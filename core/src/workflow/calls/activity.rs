@@ -235,6 +235,10 @@ where
         Some(Opened::Waits(handle))
     }
 
+    fn is_shielded(&self) -> bool {
+        self.waits_for_outcome
+    }
+
     fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         site.outcome("result", resolution).map(|result| result.map_err(E::called))
     }

@@ -15,19 +15,27 @@ use super::timeout::Durable;
 use crate::workflow::command::Source;
 use crate::workflow::error::WorkflowError;
 use crate::workflow::scope::Scope;
+use crate::workflow::scope::cancellation::CancelScope;
 
 /// A part of a workflow as a future: see [`Context::branch`](crate::workflow::context::Context::branch).
 #[must_use = "a branch does nothing until it is awaited"]
 pub struct BranchFuture<'a, T> {
     scope: Rc<Scope>,
     source: Source,
+    /// Its own part of the code, if it is shielded.
+    shield: Option<Rc<CancelScope>>,
     /// `None` once it is done.
     code: Option<LocalBoxFuture<'a, T>>,
 }
 
 impl<'a, T> BranchFuture<'a, T> {
     pub(crate) fn new(scope: &Rc<Scope>, code: impl Future<Output = T> + 'a, source: Source) -> Self {
-        Self { scope: Rc::clone(scope), source, code: Some(Box::pin(code)) }
+        Self { scope: Rc::clone(scope), source, shield: None, code: Some(Box::pin(code)) }
+    }
+
+    /// The same, shielded from the cancellations of the code around it.
+    pub(crate) fn shielded(scope: &Rc<Scope>, code: impl Future<Output = T> + 'a, source: Source) -> Self {
+        Self { shield: Some(CancelScope::new(true)), ..Self::new(scope, code, source) }
     }
 }
 
@@ -35,9 +43,13 @@ impl<T> Future for BranchFuture<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<T> {
-        let Some(code) = &mut self.code else { return Poll::Pending };
-        let output = ready!(code.as_mut().poll(task));
-        self.code = None;
+        let Self { scope, shield, code, .. } = &mut *self;
+        let Some(polled) = code else { return Poll::Pending };
+        let output = match shield {
+            Some(shield) => ready!(scope.enclosed(shield, || polled.as_mut().poll(task))),
+            None => ready!(polled.as_mut().poll(task)),
+        };
+        *code = None;
         Poll::Ready(output)
     }
 }

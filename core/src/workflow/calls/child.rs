@@ -184,7 +184,7 @@ where
                 Err(WorkflowError::cancelled())
             }
             Resolution::Failed(failure) => Err(WorkflowError::failed(*failure)),
-            Resolution::Value(_) | Resolution::Fired | Resolution::Cancelled => {
+            Resolution::Value(_) | Resolution::Fired | Resolution::Compensated(_) | Resolution::Cancelled => {
                 return site.outcome("result", resolution);
             }
         })
@@ -207,7 +207,7 @@ pub(crate) const CHILD_CANCELLED: &str = "child-cancelled";
 impl Failure {
     fn is_asked_cancellation(&self, site: &CallSite) -> bool {
         let cause = self.cause.as_ref();
-        site.scope.is_cancelled() && cause.is_some_and(|cause| cause.type_name == CHILD_CANCELLED)
+        site.scope.cancellations() > 0 && cause.is_some_and(|cause| cause.type_name == CHILD_CANCELLED)
     }
 }
 

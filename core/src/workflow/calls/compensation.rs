@@ -1,5 +1,6 @@
 //! `ctx.on_failure`: registers an activity to execute if the run fails or is cancelled. It must not know when that is.
 
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,13 +45,13 @@ impl Compensation {
         source: Source,
     ) -> Self {
         let id = scope.next_id(source);
-        scope.note_compensation();
         if let Err(problem) = options.check() {
             scope.fault(format!("the compensation `{name}` at {source}: {problem}"));
         }
         if let Some(input) = scope.encode(&format_args!("the input of compensation `{name}`"), input) {
             let activity = Name::from_static(name);
             scope.issue(Command::RegisterCompensation { id, activity, input, options }, source);
+            scope.register_compensation(id);
         }
         Self { scope: Rc::clone(scope), source, id }
     }
@@ -71,6 +72,27 @@ impl Compensation {
     pub fn queue(self, name: impl Into<Name>) -> Self {
         let name = name.into();
         self.amend(|options| options.queue(name))
+    }
+
+    /// Gives the compensation up, because there is nothing left to undo: it is not executed, in no round and not at the end
+    /// of the run. Returns false, and changes nothing, if a round has begun with it
+    /// ([`Context::compensate`](crate::workflow::Context::compensate)).
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Reserve, Release, Sell>(ctx: Context) -> WorkflowResult<()>
+    /// # where Reserve: Activity<Input = u64, Output = ()>, Release: Activity<Input = u64>,
+    /// #     Sell: Activity<Input = u64, Output = ()> {
+    /// let release = ctx.on_failure::<Release>(7);
+    /// ctx.activity::<Reserve>(7).await?;
+    /// ctx.activity::<Sell>(7).await?;
+    /// release.discard(); // It is sold: from here on, nothing is released.
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn discard(self) -> bool {
+        self.scope.discard_compensation(self.id, Location::caller())
     }
 
     fn amend(self, change: impl FnOnce(ActivityOptions) -> ActivityOptions) -> Self {

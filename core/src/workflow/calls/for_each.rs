@@ -47,8 +47,8 @@ struct FanOut<I: Iterator, F, B: Future> {
 enum Phase {
     New,
     Open {
-        /// Whether the run had been asked to cancel itself when the first branch began.
-        after_cancellation: bool,
+        /// How many cancellations had reached the code when the first branch began.
+        cancellations: usize,
     },
     Done,
 }
@@ -103,7 +103,7 @@ impl<I: Iterator, F: FnMut(I::Item) -> B, B: Future> FanOut<I, F, B> {
     /// Begins branches up to the limit, and returns the next branch that is done; `None` if no more will be.
     fn poll_next(&mut self, task: &mut TaskContext<'_>) -> Poll<Option<usize>> {
         if self.phase == Phase::New {
-            self.phase = Phase::Open { after_cancellation: self.scope.is_cancelled() };
+            self.phase = Phase::Open { cancellations: self.scope.cancellations() };
         }
         while self.open.len() < self.limit && !self.is_cancelled() {
             let Some(item) = self.items.next() else { break };
@@ -116,14 +116,19 @@ impl<I: Iterator, F: FnMut(I::Item) -> B, B: Future> FanOut<I, F, B> {
         Poll::Ready(Some(index))
     }
 
-    /// Whether the run was asked to cancel itself since the first branch began.
+    /// Whether the run or its scope was cancelled since the first branch began.
     fn is_cancelled(&self) -> bool {
-        self.phase == Phase::Open { after_cancellation: false } && self.scope.is_cancelled()
+        let Phase::Open { cancellations } = self.phase else { return false };
+        self.scope.cancellations() > cancellations
     }
 
-    /// Whether an item is left that was not begun, because the run was cancelled.
+    /// Whether an item is left that was not begun, because of a cancellation. That one is then cancelled in place of a call.
     fn is_cut_short(&mut self) -> bool {
-        self.is_cancelled() && self.items.next().is_some()
+        let is_cut_short = self.is_cancelled() && self.items.next().is_some();
+        if is_cut_short {
+            self.scope.take_latched();
+        }
+        is_cut_short
     }
 
     /// Drops what is open, which cancels it, and returns the results.

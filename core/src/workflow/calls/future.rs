@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,8 @@ pub struct DurableFuture<C> {
 enum State<C> {
     New(C),
     Open(CallHandle),
+    /// It was cancelled before it was made.
+    Refused,
     /// The run stalls at the end of this poll: the future is never ready, and does not count as terminated.
     Faulted,
     Done,
@@ -45,6 +47,11 @@ pub(crate) trait DurableCall: Sized {
 
     /// Whether it would be ready at its first poll, so that there is nothing to make before.
     fn is_immediate(&self, _site: &CallSite) -> bool {
+        false
+    }
+
+    /// Whether no cancellation ends it.
+    fn is_shielded(&self) -> bool {
         false
     }
 
@@ -108,7 +115,9 @@ impl CallSite {
             Resolution::Failed(failure) => {
                 Err(WorkflowError::call_failed(self.label.noun, &self.label.name, *failure))
             }
-            Resolution::Cancelled | Resolution::Fired => Err(WorkflowError::cancelled()),
+            Resolution::Cancelled | Resolution::Fired | Resolution::Compensated(_) => {
+                Err(WorkflowError::cancelled())
+            }
         })
     }
 }
@@ -138,7 +147,7 @@ impl<C> DurableFuture<C> {
     pub(crate) fn handle(&self) -> Option<&CallHandle> {
         match &self.state {
             State::Open(handle) => Some(handle),
-            State::New(_) | State::Faulted | State::Done => None,
+            State::New(_) | State::Refused | State::Faulted | State::Done => None,
         }
     }
 
@@ -148,6 +157,7 @@ impl<C> DurableFuture<C> {
         let state = match state {
             State::New(call) => State::New(change(call)),
             State::Open(handle) => State::Open(handle),
+            State::Refused => State::Refused,
             State::Faulted => State::Faulted,
             State::Done => State::Done,
         };
@@ -173,7 +183,12 @@ impl<C> DurableFuture<C> {
 impl<C: DurableCall> DurableFuture<C> {
     /// Makes the call, if it was not made before. Returns its output if there is nothing to wait for.
     fn open(&mut self) -> Option<C::Output> {
-        let State::New(_) = self.state else { return None };
+        let State::New(call) = &self.state else { return None };
+        // A call that would be ready at once waits for nothing.
+        if !call.is_shielded() && !call.is_immediate(&self.site) && self.site.scope.take_latched() {
+            self.state = State::Refused;
+            return None;
+        }
         let State::New(call) = std::mem::replace(&mut self.state, State::Faulted) else { return None };
         match call.open(&self.site)? {
             Opened::Waits(handle) => {
@@ -209,8 +224,11 @@ impl<T, C: DurableCall<Output = T>> Future for DurableFuture<C> {
             return Poll::Ready(output);
         }
         let Self { site, state } = &mut *self;
-        let State::Open(handle) = state else { return Poll::Pending };
-        let Poll::Ready(resolution) = C::poll(handle, site, task) else { return Poll::Pending };
+        let resolution = match state {
+            State::Open(handle) => ready!(C::poll(handle, site, task)),
+            State::Refused => Resolution::Cancelled,
+            State::New(_) | State::Faulted | State::Done => return Poll::Pending,
+        };
         let value = C::value(site, resolution);
         *state = if value.is_some() { State::Done } else { State::Faulted };
         value.map_or(Poll::Pending, Poll::Ready)

@@ -121,6 +121,10 @@ impl<'a> Future for AcquireFuture<'a> {
                 self.state = State::Done;
                 return Poll::Ready(Ok(Permit { semaphore, ticket }));
             }
+            if semaphore.scope.take_latched() {
+                self.state = State::Done;
+                return Poll::Ready(Err(WorkflowError::cancelled()));
+            }
             self.state = State::Waiting(self.wait());
         }
         let State::Waiting(handle) = &mut self.state else { return Poll::Pending };
@@ -129,7 +133,10 @@ impl<'a> Future for AcquireFuture<'a> {
         self.state = State::Done;
         Poll::Ready(match resolution {
             Resolution::Fired => Ok(Permit { semaphore, ticket: semaphore.permits.take_granted(source) }),
-            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) => {
+            Resolution::Cancelled
+            | Resolution::Value(_)
+            | Resolution::Failed(_)
+            | Resolution::Compensated(_) => {
                 semaphore.permits.forget(call);
                 Err(WorkflowError::cancelled())
             }

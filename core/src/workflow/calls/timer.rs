@@ -67,9 +67,10 @@ impl DurableCall for TimerCall {
     fn value(_: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         Some(match resolution {
             Resolution::Fired => Ok(()),
-            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) => {
-                Err(WorkflowError::cancelled())
-            }
+            Resolution::Cancelled
+            | Resolution::Value(_)
+            | Resolution::Failed(_)
+            | Resolution::Compensated(_) => Err(WorkflowError::cancelled()),
         })
     }
 }

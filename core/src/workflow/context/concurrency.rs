@@ -12,6 +12,7 @@ use crate::workflow::call_error::BranchError;
 use crate::workflow::calls::branch::BranchFuture;
 use crate::workflow::calls::for_each::ForEach;
 use crate::workflow::calls::mutex::Mutex;
+use crate::workflow::calls::scope::ScopeFuture;
 use crate::workflow::calls::semaphore::Semaphore;
 use crate::workflow::calls::spawn::Spawn;
 use crate::workflow::calls::step::StepFuture;
@@ -42,6 +43,77 @@ impl Context {
     #[track_caller]
     pub fn branch<'a, T>(&self, code: impl Future<Output = T> + 'a) -> BranchFuture<'a, T> {
         BranchFuture::new(&self.scope, code, Location::caller())
+    }
+
+    /// Shields a part of the workflow from cancellations, for what must not be left half done. The calls that open while it
+    /// is polled are not resolved by a cancellation of the run, nor by one of a [`scope`](Self::scope) around it.
+    ///
+    /// A cancellation that finds no other open call is not lost: the first call that is made outside of the shield is
+    /// cancelled instead, before it asks for anything. Calls after that one work normally.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Debit: Activity<Input = u64, Output = ()>, Credit: Activity<Input = u64, Output = ()>>(
+    /// #     ctx: Context, cents: u64,
+    /// # ) -> WorkflowResult<()> {
+    /// ctx.shield(async {
+    ///     ctx.activity::<Debit>(cents).await?;
+    ///     ctx.activity::<Credit>(cents).await
+    /// })
+    /// .await?;
+    /// ctx.sleep(Duration::from_secs(60)).await // If the run was cancelled meanwhile, this is a cancellation.
+    /// # }
+    /// ```
+    ///
+    /// A [`timeout`](crate::workflow::Durable::timeout) of the shield is outside of it: its timer is cancelled, and drops the
+    /// code. Put a timeout within. A call whose future leaves the shield stays shielded.
+    ///
+    /// # Errors
+    /// The future returns what the code returns.
+    #[track_caller]
+    pub fn shield<'a, T>(&self, code: impl Future<Output = T> + 'a) -> BranchFuture<'a, T> {
+        BranchFuture::shielded(&self.scope, code, Location::caller())
+    }
+
+    /// Makes a part of the workflow that is cancelled by itself: at its [`deadline`](ScopeFuture::deadline), or by its
+    /// [`handle`](ScopeFuture::handle). Then everything that its code waits for, and that is not
+    /// [shielded](Self::shield), resolves to a cancellation; if there is nothing, the next call that the code makes does. Calls
+    /// after that work normally, so that the code can clean up. The rest of the workflow goes on.
+    ///
+    /// A call belongs to the scope in whose poll it opens. One whose future leaves the scope is cancelled with it as long as
+    /// the scope is not over, and with the run.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Hold: Activity<Input = u32, Output = ()>, Free: Activity<Input = u32, Output = ()>>(
+    /// #     ctx: Context, seat: u32,
+    /// # ) -> WorkflowResult<bool> {
+    /// const PAID: Signal<()> = Signal::new("paid");
+    /// let reserved = ctx.scope(async {
+    ///     ctx.activity::<Hold>(seat).await?;
+    ///     let paid = ctx.wait_for(PAID).await;
+    ///     if paid.is_err() {
+    ///         ctx.activity::<Free>(seat).await?;
+    ///     }
+    ///     paid
+    /// });
+    /// match reserved.deadline(Duration::from_secs(600)).await {
+    ///     Err(error) if error.is_timeout() => Ok(false),
+    ///     reserved => reserved.map(|()| true),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The future returns what the code returns. If that is a cancellation, and only this scope was cancelled, the error is
+    /// one whose [`WorkflowError::is_timeout`](crate::workflow::WorkflowError::is_timeout) is true after the deadline, and one
+    /// of type `scope-cancelled` after the handle: the run itself was not cancelled.
+    #[track_caller]
+    pub fn scope<'a, T, E: BranchError>(
+        &self,
+        code: impl Future<Output = Result<T, E>> + 'a,
+    ) -> ScopeFuture<'a, T, E> {
+        ScopeFuture::new(&self.scope, code, Location::caller())
     }
 
     /// Makes a durable call at once, and returns its future, to be awaited later. **Dropping the future before it is ready

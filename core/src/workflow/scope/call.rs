@@ -4,11 +4,13 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::cancellation::CancelScope;
 use super::permits::Permits;
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
+use crate::data::outcome::Uncompensated;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::workflow::command::{Command, Source};
@@ -18,7 +20,9 @@ pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) source: Source,
     pub(super) waker: Option<Waker>,
-    /// Whether it goes on after the run was asked to cancel itself.
+    /// The part of the code that opened it.
+    pub(super) within: Option<Rc<CancelScope>>,
+    /// Whether no cancellation ends it.
     pub(super) outlives_cancellation: bool,
     pub(super) resolution: Option<Resolution>,
 }
@@ -33,6 +37,8 @@ pub(crate) enum CallKind {
     Permit(Rc<Permits>),
     /// Boxed, because it is large.
     Child(Box<OpenChild>),
+    /// The end of a round of compensations.
+    Round,
 }
 
 /// A child that the code waits for.
@@ -68,7 +74,8 @@ impl CallKind {
             }
             // A signal stays buffered until a call takes it.
             // A permit is passed on by the future that waits for it.
-            Self::Signal(_) | Self::Permit(_) => CancelAction::Nothing,
+            // A round that has begun goes on.
+            Self::Signal(_) | Self::Permit(_) | Self::Round => CancelAction::Nothing,
         }
     }
 
@@ -83,7 +90,8 @@ impl CallKind {
             | Self::Step(_)
             | Self::Timer(_)
             | Self::Signal(_)
-            | Self::Permit(_) => None,
+            | Self::Permit(_)
+            | Self::Round => None,
         }
     }
 
@@ -114,6 +122,7 @@ pub(crate) enum Resolution {
     /// Boxed to make every open call smaller.
     Failed(Box<Failure>),
     Fired,
+    Compensated(Vec<Uncompensated>),
     Cancelled,
 }
 
@@ -126,6 +135,7 @@ impl fmt::Display for CallKind {
             Self::Signal(name) => write!(f, "signal `{name}`"),
             Self::Child(child) => write!(f, "child `{}` (run {})", child.workflow, child.child),
             Self::Permit(permits) => permits.fmt(f),
+            Self::Round => f.write_str("compensations"),
         }
     }
 }

@@ -29,18 +29,18 @@ impl CallHandle {
         kind: impl FnOnce(CommandId) -> CallKind,
         source: Source,
     ) -> Self {
-        let id = scope.next_id(source);
+        let (id, within) = (scope.next_id(source), scope.cancellations.current());
         let kind = kind(id);
         let mut inner = scope.inner.borrow_mut();
         inner.unresolved += usize::from(kind.is_external());
         inner.calls.insert(
             id,
-            OpenCall { kind, source, waker: None, outlives_cancellation: false, resolution: None },
+            OpenCall { kind, source, waker: None, within, outlives_cancellation: false, resolution: None },
         );
         Self { scope: Rc::clone(scope), id, done: false }
     }
 
-    /// Has the call go on after the run was asked to cancel itself.
+    /// Has the call go on, whatever is cancelled.
     pub(crate) fn outlives_cancellation(self) -> Self {
         if let Some(call) = self.scope.inner.borrow_mut().calls.get_mut(self.id) {
             call.outlives_cancellation = true;
@@ -60,7 +60,8 @@ impl CallHandle {
             | CallKind::Step(_)
             | CallKind::Timer(_)
             | CallKind::Signal(_)
-            | CallKind::Permit(_) => None,
+            | CallKind::Permit(_)
+            | CallKind::Round => None,
         }
     }
 
@@ -68,6 +69,11 @@ impl CallHandle {
     pub(crate) fn is_fired(&self) -> bool {
         let inner = self.scope.inner.borrow();
         inner.calls.get(self.id).is_some_and(|call| matches!(call.resolution, Some(Resolution::Fired)))
+    }
+
+    /// Whether its resolution was taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
     }
 
     /// Returns the call's resolution, once.

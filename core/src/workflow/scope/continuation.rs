@@ -18,11 +18,11 @@ impl Scope {
                 self.workflow()
             ));
         }
-        let registered = self.compensations.get();
+        let registered = self.not_compensated();
         if registered > 0 {
             return self.fault(format!(
                 "workflow `{workflow}` continues at {source} while {registered} of its compensations are registered, which \
-                 its successor would not run: end the run, and have what must not be compensated any more done in another one"
+                 its successor would not run: execute them before with `ctx.compensate()`, or discard them"
             ));
         }
         self.inner.borrow_mut().continuation.get_or_insert_with(|| Box::new(input));
@@ -41,11 +41,6 @@ impl Scope {
     /// Takes the signals that no call has taken, in the order of their arrival.
     pub(crate) fn take_left(&self) -> Vec<Event> {
         self.inner.borrow_mut().signals.take_left()
-    }
-
-    /// Notes that the code registers a compensation.
-    pub(crate) fn note_compensation(&self) {
-        self.compensations.set(self.compensations.get() + 1);
     }
 
     /// The number of the resolution that is being applied.

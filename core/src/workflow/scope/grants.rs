@@ -35,7 +35,8 @@ impl Scope {
                 | CallKind::Step(_)
                 | CallKind::Timer(_)
                 | CallKind::Signal(_)
-                | CallKind::Child(_) => None,
+                | CallKind::Child(_)
+                | CallKind::Round => None,
             })
             .collect();
         match &waits[..] {

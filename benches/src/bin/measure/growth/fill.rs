@@ -127,6 +127,7 @@ impl Filler {
             OpenState::Busy => 1,
             OpenState::Parked => 2,
             OpenState::Stalled => 3,
+            OpenState::Paused => 4,
         };
         let sql = "insert into open_runs (run_id, wake_at, shard, state, workflow)
                    select run_id, to_timestamp($1 / 1000000.0), shard, $2, $3 from pg_temp.copies";

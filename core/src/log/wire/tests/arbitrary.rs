@@ -49,7 +49,7 @@ macro_rules! make_arbitrary {
     )*) => {
         arbitrary! {
             $type => Union::new([$(
-                any::<($($field_type,)*)>().prop_map(|($($field,)*)| $type::$variant { $($field),* }).boxed(),
+                (Just(()), $(any::<$field_type>(),)*).prop_map(|((), $($field,)*)| $type::$variant { $($field),* }).boxed(),
             )*]);
         }
     };

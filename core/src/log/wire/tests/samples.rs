@@ -86,7 +86,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
 }
 
 fn run_events() -> Vec<(&'static str, Event)> {
-    let started = |input, lease, key, start_at| Event::RunStarted {
+    let limited = |input, lease, key, start_at, deadline, grace_until| Event::RunStarted {
         workflow: name("trial-onboarding"),
         input,
         key,
@@ -96,6 +96,15 @@ fn run_events() -> Vec<(&'static str, Event)> {
         parent_call: None,
         chain: None,
         run_retry: None,
+        deadline,
+        grace_until,
+    };
+    let started = |input, lease, key, start_at| limited(input, lease, key, start_at, None, None);
+    let timed_out = |grace_until, uncompensated, skipped| Event::RunTimedOut {
+        deadline: NOON,
+        grace_until,
+        uncompensated,
+        skipped,
     };
     let child = |parent| Event::RunStarted {
         workflow: name("trial-onboarding"),
@@ -107,6 +116,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         parent_call: Some(LATE_ID),
         chain: None,
         run_retry: None,
+        deadline: None,
+        grace_until: None,
     };
     let continuing = |run_retry| Event::RunStarted {
         workflow: name("trial-onboarding"),
@@ -118,6 +129,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         parent_call: None,
         chain: Some(ChainLink { first: RUN, predecessor: SUCCESSOR, number: 3 }),
         run_retry,
+        deadline: None,
+        grace_until: None,
     };
     let retry = |attempt| {
         let policy = RetryPolicy::exponential().max_attempts(5).non_retryable(["card-declined"]);
@@ -136,7 +149,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         |reason: &str, skipped| Event::RunTerminated { message: MESSAGE, reason: reason.to_owned(), skipped };
     vec![
         ("least", started(NOTHING, 1, None, None)),
-        ("all", started(greeting(), u64::MAX, some("signup:42"), Some(NOON))),
+        ("all", limited(greeting(), u64::MAX, some("signup:42"), Some(NOON), Some(NOON), Some(NOON))),
+        ("with a deadline", limited(NOTHING, 1, None, None, Some(NOON), None)),
         ("in JSON", started(JSON, 1, some("signup:43"), None)),
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
         ("of a child", child(RUN)),
@@ -148,6 +162,12 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("all", Event::RunStalled { reason: "the code asked for `a`, the log has `b` – line 12".to_owned() }),
         ("least", Event::RunResumed { released: 0 }),
         ("all", Event::RunResumed { released: u32::MAX }),
+        ("least", Event::DeadlinePassed { deadline: Timestamp::from_micros(0) }),
+        ("all", Event::DeadlinePassed { deadline: NOON }),
+        ("least", Event::RunPaused { message: MESSAGE, reason: None }),
+        ("all", Event::RunPaused { message: MESSAGE, reason: some("maintenance") }),
+        ("least", Event::RunUnpaused { message: MessageId::from_u128(0) }),
+        ("all", Event::RunUnpaused { message: MESSAGE }),
         ("least", Event::RunEnding { outcome: Outcome::Cancelled }),
         ("all", Event::RunEnding { outcome: Outcome::Failed(declined()) }),
         ("completed", Event::RunEnding { outcome: Outcome::Completed(greeting()) }),
@@ -164,6 +184,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("least", cancelled(None, Vec::new())),
         ("all", cancelled(some("no longer needed"), uncompensated())),
         ("without a reason", cancelled(None, uncompensated())),
+        ("least", timed_out(None, Vec::new(), Vec::new())),
+        ("all", timed_out(Some(NOON), uncompensated(), vec!["refund".to_owned(), "release".to_owned()])),
         ("least", terminated("", Vec::new())),
         ("all", terminated("stuck", vec!["refund".to_owned(), "release".to_owned()])),
     ]
@@ -259,6 +281,12 @@ fn compensation_events() -> Vec<(&'static str, Event)> {
         ("all", Event::CompensationCompleted { id: LATE_ID }),
         ("least", Event::CompensationFailed { id: ID, failure: broken() }),
         ("all", Event::CompensationFailed { id: LATE_ID, failure: declined() }),
+        ("least", Event::CompensationDiscarded { id: ID }),
+        ("all", Event::CompensationDiscarded { id: LATE_ID }),
+        ("least", Event::CompensationsBegun { id: ID }),
+        ("all", Event::CompensationsBegun { id: LATE_ID }),
+        ("least", Event::CompensationsEnded { id: ID, uncompensated: Vec::new() }),
+        ("all", Event::CompensationsEnded { id: LATE_ID, uncompensated: uncompensated() }),
     ]
 }
 
@@ -292,28 +320,34 @@ fn child_events() -> Vec<(&'static str, Event)> {
 
 /// Messages, each with the name of its case.
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
-    let start = |input, key, start_at, repeated| {
+    let limited = |input, key, start_at, repeated, deadline, grace_until| {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
-        Message::Start { workflow, input, key, start_at, repeated, parent: None, retry: RetryPolicy::none() }
+        Message::Start {
+            workflow,
+            input,
+            key,
+            start_at,
+            repeated,
+            parent: None,
+            retry: RetryPolicy::none(),
+            deadline,
+            grace_until,
+        }
     };
-    let retried = Message::Start {
+    let start = |input, key, start_at, repeated| limited(input, key, start_at, repeated, None, None);
+    let like_least = |parent, retry| Message::Start {
         workflow: name("trial-onboarding"),
         input: NOTHING,
         key: None,
         start_at: None,
         repeated: Flag(false),
-        parent: None,
-        retry: RetryPolicy::exponential().max_attempts(5),
+        parent,
+        retry,
+        deadline: None,
+        grace_until: None,
     };
-    let start_of_child = Message::Start {
-        workflow: name("trial-onboarding"),
-        input: NOTHING,
-        key: None,
-        start_at: None,
-        repeated: Flag(false),
-        parent: Some(Parent { run: RUN, call: LATE_ID }),
-        retry: RetryPolicy::none(),
-    };
+    let retried = like_least(None, RetryPolicy::exponential().max_attempts(5));
+    let start_of_child = like_least(Some(Parent { run: RUN, call: LATE_ID }), RetryPolicy::none());
     let child_ended = |id, outcome| Message::ChildEnded { id, child: RUN, outcome };
     let ended = |id, task, outcome, committed| {
         let (task, committed) = (EventSeq::new(task), Flag(committed));
@@ -323,7 +357,8 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let run_signal = |payload, to| Message::RunSignal { signal: name("upgrade"), payload, sender: RUN, to };
     vec![
         ("least", start(NOTHING, None, None, false)),
-        ("all", start(greeting(), some("signup:42"), Some(NOON), true)),
+        ("all", limited(greeting(), some("signup:42"), Some(NOON), true, Some(NOON), Some(NOON))),
+        ("with a deadline", limited(NOTHING, None, None, false, Some(NOON), None)),
         ("in JSON", start(JSON, None, None, false)),
         ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
         ("repeated", start(NOTHING, None, None, true)),
@@ -342,6 +377,8 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("committed", ended(ID, 3, Outcome::Completed(greeting()), true)),
         ("least", Message::TaskLost { id: ID, task: EventSeq::FIRST, losses: 1 }),
         ("all", Message::TaskLost { id: LATE_ID, task: EventSeq::new(u32::MAX), losses: 6 }),
+        ("least", Message::Pause { reason: None }),
+        ("all", Message::Pause { reason: some("maintenance") }),
         ("least", Message::Resume {}),
         ("least", run_signal(NOTHING, Recipient::Run(RUN))),
         ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),

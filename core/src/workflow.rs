@@ -20,6 +20,7 @@ pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod scope;
 pub(crate) mod signal;
+pub(crate) mod update;
 pub(crate) mod view;
 
 use std::future::Future;
@@ -41,10 +42,12 @@ pub use self::calls::spawn::Spawn;
 pub use self::calls::step::StepFuture;
 pub use self::calls::timeout::{Durable, Timeout};
 pub use self::calls::timer::TimerFuture;
+pub use self::calls::update::{UpdateAnswer, UpdateFuture};
 pub use self::calls::when_all::{Branches, Items, Tuple, WhenAll};
 pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
 pub use self::signal::{NamedSignal, Signal};
+pub use self::update::{Refusal, Update};
 pub use self::view::View;
 
 /// What [`select!`](crate::select) expands to.

@@ -277,7 +277,9 @@ impl Accounts {
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
             Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
-            Ok(MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate) => {}
+            Ok(
+                MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate | MessageKind::Update(_),
+            ) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
         // Only appends send such messages.

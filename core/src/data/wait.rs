@@ -35,6 +35,15 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// An update with this name.
+    #[non_exhaustive]
+    Update {
+        /// The update's name.
+        name: String,
+        /// The line of the workflow's code that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// A point in time.
     #[non_exhaustive]
     Timer {
@@ -107,6 +116,7 @@ impl Wait {
     fn source(&self) -> Option<&str> {
         match self {
             Self::Signal { source, .. }
+            | Self::Update { source, .. }
             | Self::Timer { source, .. }
             | Self::Activity { source, .. }
             | Self::Step { source, .. }
@@ -121,6 +131,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal { name, .. } => write!(f, "signal `{name}`")?,
+            Self::Update { name, .. } => write!(f, "update `{name}`")?,
             Self::Timer { until, .. } => write!(f, "timer until {}", Timestamp::from(*until))?,
             Self::Step { name, .. } => write!(f, "step `{name}`")?,
             Self::Permit { of, name, .. } => write!(f, "{of} `{name}`")?,

@@ -38,6 +38,8 @@ pub(crate) enum Consequence {
     Enqueue,
     /// A message is sent to a run.
     Send,
+    /// A reply to an update is written.
+    Reply,
     /// Its durable call is over: this is the outcome.
     Outcome,
     /// Its durable call is over: the run gave it up.
@@ -197,6 +199,7 @@ impl Event {
             | Consequence::Dispatch
             | Consequence::Enqueue
             | Consequence::Send
+            | Consequence::Reply
             | Consequence::Outcome
             | Consequence::GiveUp
             | Consequence::Publish

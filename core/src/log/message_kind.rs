@@ -24,6 +24,8 @@ pub enum MessageKind {
     Resume,
     /// A request to begin the next attempts at once.
     Retry,
+    /// An update with this name.
+    Update(Name),
 }
 
 impl Submission {
@@ -41,6 +43,7 @@ impl Submission {
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
             Message::Resume {} => MessageKind::Resume,
             Message::Retry {} => MessageKind::Retry,
+            Message::Update { update, .. } => MessageKind::Update(update),
         })
     }
 }

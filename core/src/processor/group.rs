@@ -5,7 +5,7 @@ use crate::data::name::Name;
 use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
-use crate::store::append::{ClosedRun, OpenRow, PublishedView, SentMessage};
+use crate::store::append::{ClosedRun, OpenRow, PublishedView, Reply, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 use crate::store::tasks::NewTask;
@@ -22,6 +22,8 @@ pub(super) struct Group {
     pub(super) tasks: Vec<NewTask>,
     /// Views of which its events publish values.
     pub(super) views: Vec<PublishedView>,
+    /// Replies to updates.
+    pub(super) replies: Vec<Reply>,
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
@@ -59,6 +61,7 @@ impl Group {
             sent: Vec::new(),
             tasks: Vec::new(),
             views: Vec::new(),
+            replies: Vec::new(),
             row: None,
             suspect: None,
             effects: Vec::new(),
@@ -77,11 +80,12 @@ impl Group {
         Self { suspect: Some(change), ..Self::new(run) }
     }
 
-    /// The size of its events, messages and tasks, in bytes.
+    /// The size of its events, messages, tasks and replies, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let sent = self.sent.iter().map(|message| message.body.len());
         let tasks = self.tasks.iter().map(|task| task.body.len() + task.lost.len());
-        self.events.bytes() + sent.chain(tasks).sum::<usize>()
+        let replies = self.replies.iter().map(|reply| reply.body.len());
+        self.events.bytes() + sent.chain(tasks).chain(replies).sum::<usize>()
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
@@ -90,6 +94,7 @@ impl Group {
             && self.undelivered.is_empty()
             && self.sent.is_empty()
             && self.tasks.is_empty()
+            && self.replies.is_empty()
             && self.row.is_none()
             && self.suspect.is_none()
     }

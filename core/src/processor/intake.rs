@@ -59,6 +59,7 @@ impl Intake<'_> {
             | Message::RunSignal { .. }
             | Message::Cancel { .. }
             | Message::Retry {}
+            | Message::Update { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. } => {
                 if self.recorder.runs.is_left_alone(id) {

@@ -19,6 +19,7 @@ use crate::processor::executing::Executing;
 use crate::processor::group::{Group, RowChange};
 use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
+use crate::processor::replies::replied_by;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
@@ -234,6 +235,7 @@ impl Live {
                 Consequence::Dispatch => dispatch.extend(event.call()),
                 Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
                 Consequence::Send => group.sent.extend(sent_by(run, event)),
+                Consequence::Reply => group.replies.extend(replied_by(run, event)),
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));

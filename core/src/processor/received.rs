@@ -23,12 +23,14 @@ impl Received {
         matches!(self.message, Message::Terminate { .. })
     }
 
-    /// Whether it is dropped if its run is over: a request to resume or to retry is, and so is the outcome of a task, unless a transaction
-    /// committed it, because then people need to know what happened.
+    /// Whether it is dropped if its run is over: a request to resume or to retry is, and an update, whose reply is the end of the
+    /// run. So is the outcome of a task, unless a transaction committed it, because then people need to know what happened.
     pub(super) fn is_dropped_late(&self) -> bool {
         match &self.message {
             Message::TaskEnded { committed: Flag(committed), .. } => !committed,
-            Message::TaskLost { .. } | Message::Resume {} | Message::Retry {} => true,
+            Message::TaskLost { .. } | Message::Resume {} | Message::Retry {} | Message::Update { .. } => {
+                true
+            }
             Message::Start { .. }
             | Message::Signal { .. }
             | Message::RunSignal { .. }

@@ -61,6 +61,7 @@ impl UnknownWorkflows {
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
             | Message::Retry {}
+            | Message::Update { .. }
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }

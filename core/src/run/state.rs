@@ -19,6 +19,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
+use crate::run::unanswered::Unanswered;
 use crate::store::append::ClosedStatus;
 
 /// The state of one run according to its log.
@@ -50,6 +51,8 @@ pub(crate) struct RunState {
     pub(crate) timers: CallMap<Timestamp>,
     /// The logged signals and requests, since a message is logged once however often it is delivered.
     pub(crate) messages: IdMap<MessageId, ()>,
+    /// The updates without a reply.
+    pub(crate) updates: Unanswered,
     pub(crate) compensations: Vec<PendingCompensation>,
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
@@ -106,6 +109,7 @@ impl RunState {
             retries: BTreeSet::new(),
             timers: CallMap::new(),
             messages: IdMap::default(),
+            updates: Unanswered::default(),
             compensations: Vec::new(),
             uncompensated: Vec::new(),
             cancel: None,
@@ -233,6 +237,13 @@ impl RunState {
             Event::TimerFired { id } | Event::TimerCancelled { id } => self.remove_timer(*id),
             Event::SignalReceived { message, .. } => {
                 self.messages.insert(*message, ());
+            }
+            Event::UpdateReceived { message, request, .. } => {
+                self.messages.insert(*message, ());
+                self.updates.insert(*message, request);
+            }
+            Event::UpdateReplied { message, .. } | Event::UpdateDropped { message, .. } => {
+                self.updates.remove(*message);
             }
             Event::CancelRequested { message, reason } => {
                 self.messages.insert(*message, ());

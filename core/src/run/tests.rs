@@ -44,6 +44,7 @@ mod borders;
 mod bounds;
 mod durable;
 mod locals;
+mod updates;
 mod views;
 
 fn begin<W: Workflow<Input = u32>>() -> RunFixture {

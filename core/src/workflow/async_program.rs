@@ -23,6 +23,7 @@ use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, join_or};
 use crate::workflow::scope::Scope;
+use crate::workflow::scope::arrivals::{Arrival, Kind};
 use crate::workflow::scope::call::{Awaited, Resolution};
 
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
@@ -106,7 +107,14 @@ impl AsyncProgram {
                 self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
-            Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
+            Event::SignalReceived { message, signal, payload, .. } => {
+                let arrival = Arrival { message: *message, payload: payload.clone() };
+                self.scope.receive(Kind::Signal, signal, arrival);
+            }
+            Event::UpdateReceived { message, update, request, .. } => {
+                let arrival = Arrival { message: *message, payload: request.clone() };
+                self.scope.receive(Kind::Update, update, arrival);
+            }
             Event::CancelRequested { .. } => {
                 if self.input.is_some() {
                     // A run that is cancelled before its delayed start never runs its code.
@@ -132,6 +140,8 @@ impl AsyncProgram {
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
             | Event::SignalSent { .. }
+            | Event::UpdateReplied { .. }
+            | Event::UpdateDropped { .. }
             | Event::CompensationRegistered { .. }
             | Event::CompensationScheduled { .. }
             | Event::CompensationCompleted { .. }
@@ -292,6 +302,23 @@ impl Program for AsyncProgram {
     fn bytes(&self) -> usize {
         let future = self.future.as_ref().map_or(0, |future| size_of_val(&**future));
         future + self.scope.buffered_bytes()
+    }
+
+    fn refusal(&self, update: &Name, request: &Payload) -> Option<String> {
+        let check = self.scope.check_of(update)?;
+        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        let checked = self.bare.run(|_| check(request));
+        self.scope.mark().end();
+        match checked {
+            Ok(checked) => checked.err().map(|refusal| refusal.to_string()),
+            Err(Violation::Panicked(panic)) => {
+                Some(format!("the check of update `{update}` panicked: {panic}"))
+            }
+            Err(Violation::NotDurable { operation, .. }) => Some(format!(
+                "the check of update `{update}` {}: {}",
+                operation.action, operation.alternative
+            )),
+        }
     }
 
     fn waits(&self, limit: usize) -> Vec<Awaited> {

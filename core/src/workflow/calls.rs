@@ -20,4 +20,5 @@ pub(crate) mod step;
 mod tests;
 pub(crate) mod timeout;
 pub(crate) mod timer;
+pub(crate) mod update;
 pub(crate) mod when_all;

@@ -7,7 +7,7 @@ use std::panic::Location;
 use futures::future::BoxFuture;
 
 use crate::data::failure::Failure;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, MessageId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
@@ -51,6 +51,18 @@ pub(crate) enum Command {
     },
     /// Boxed, because it is large and every command has its size.
     SendSignal(Box<SendSignal>),
+    /// Boxed, as above.
+    ReplyToUpdate(Box<ReplyToUpdate>),
+}
+
+/// The answer to an update, or that there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplyToUpdate {
+    /// The call that took the update.
+    pub(crate) id: CommandId,
+    pub(crate) message: MessageId,
+    pub(crate) update: Name,
+    pub(crate) answer: Option<Payload>,
 }
 
 /// A signal for a run.
@@ -96,6 +108,7 @@ impl Command {
             | Self::CancelTimer { id }
             | Self::RegisterCompensation { id, .. } => *id,
             Self::SendSignal(send) => send.id,
+            Self::ReplyToUpdate(reply) => reply.id,
         }
     }
 
@@ -108,6 +121,10 @@ impl Command {
                 }
                 // The event has the content, and so has the message.
                 Self::SendSignal(send) => EVENT_BYTES + 2 * send.payload.bytes().len(),
+                // The event has the answer, and so has the reply.
+                Self::ReplyToUpdate(reply) => {
+                    EVENT_BYTES + reply.answer.as_ref().map_or(0, |answer| 2 * answer.bytes().len())
+                }
                 Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
             }
     }
@@ -128,11 +145,18 @@ impl Command {
                 let SendSignal { id, to, signal, payload } = *send;
                 Event::SignalSent { id, to, signal, payload }
             }
+            Self::ReplyToUpdate(reply) => {
+                let ReplyToUpdate { id, message, update, answer } = *reply;
+                match answer {
+                    Some(answer) => Event::UpdateReplied { id, message, update, answer },
+                    None => Event::UpdateDropped { id, message, update },
+                }
+            }
         }
     }
 
     /// Whether the recorded decision has the same kind, id and name as this command. Inputs,
-    /// deadlines, options and recipients may differ: the recorded ones apply.
+    /// deadlines, options, recipients and answers may differ: the recorded ones apply.
     pub(crate) fn matches(&self, recorded: &Event) -> bool {
         match (self, recorded) {
             (
@@ -149,16 +173,29 @@ impl Command {
             (Self::SendSignal(send), Event::SignalSent { id, signal, .. }) => {
                 send.id == *id && send.signal == *signal
             }
+            (Self::ReplyToUpdate(reply), Event::UpdateReplied { id, message, update, .. }) => {
+                reply.answer.is_some() && reply.is_to(*id, *message, update)
+            }
+            (Self::ReplyToUpdate(reply), Event::UpdateDropped { id, message, update }) => {
+                reply.answer.is_none() && reply.is_to(*id, *message, update)
+            }
             (
                 Self::ScheduleActivity { .. }
                 | Self::CancelActivity { .. }
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
                 | Self::RegisterCompensation { .. }
-                | Self::SendSignal(_),
+                | Self::SendSignal(_)
+                | Self::ReplyToUpdate(_),
                 _,
             ) => false,
         }
+    }
+}
+
+impl ReplyToUpdate {
+    fn is_to(&self, id: CommandId, message: MessageId, update: &Name) -> bool {
+        self.id == id && self.message == message && self.update == *update
     }
 }
 
@@ -177,6 +214,10 @@ impl fmt::Display for Command {
             Self::SendSignal(send) => {
                 let SendSignal { id, to, signal, payload: _ } = &**send;
                 write!(f, "sends signal `{signal}` to {to} (call {id})")
+            }
+            Self::ReplyToUpdate(reply) => {
+                let does = if reply.answer.is_some() { "answers" } else { "drops" };
+                write!(f, "{does} update `{}` (call {})", reply.update, reply.id)
             }
         }
     }

@@ -4,6 +4,7 @@
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::workflow::command::Issued;
@@ -23,6 +24,10 @@ pub(crate) trait Program {
     /// Takes one resolution and returns what the program decides. Recorded locals mean a replay, in which the recorded
     /// values apply and nothing need be encoded. After an error the program cannot be used.
     fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault>;
+
+    /// Why an update is not to be delivered, by the check of its definition, if the code has named that. It changes nothing,
+    /// and needs no history.
+    fn refusal(&self, update: &Name, request: &Payload) -> Option<String>;
 
     /// Gives back the room of commands that were taken, for those of the next poll.
     fn reuse(&mut self, room: Vec<Issued>);

@@ -1,14 +1,15 @@
 //! The scope, which a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
 //! It must not know how a command is logged, and must not poll anything.
 
+pub(crate) mod arrivals;
 pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod data;
 mod grants;
 mod local;
 pub(crate) mod permits;
-mod signals;
 mod size;
+mod updates;
 pub(crate) mod views;
 
 use std::cell::{Cell, RefCell};
@@ -18,9 +19,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use self::arrivals::{Arrival, Arrivals, Kind};
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
-use self::signals::Signals;
 use self::size::PollSize;
+use self::updates::Updates;
 use self::views::Views;
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, RunId};
@@ -59,7 +61,8 @@ struct Inner {
     calls: CallMap<OpenCall>,
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
-    signals: Signals,
+    signals: Arrivals,
+    updates: Updates,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -99,7 +102,8 @@ impl Scope {
                 cancelled_steps: None,
                 calls: CallMap::new(),
                 unresolved: 0,
-                signals: Signals::default(),
+                signals: Arrivals::default(),
+                updates: Updates::default(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
@@ -263,15 +267,17 @@ impl Scope {
         let inner = self.inner.borrow();
         let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
-            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_) | CallKind::Permit(_))
+            Some(
+                CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Arrival(..) | CallKind::Permit(_),
+            )
             | None => None,
         };
         open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)
     }
 
-    /// Buffers a signal and wakes the oldest waiter for its name.
-    pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
-        let oldest = self.inner.borrow_mut().signals.receive(signal, payload);
+    /// Buffers a signal or an update, and wakes the oldest waiter for its name.
+    pub(crate) fn receive(&self, kind: Kind, name: &Name, arrival: Arrival) {
+        let oldest = self.inner.borrow_mut().arrivals(kind).receive(name, arrival);
         oldest.inspect(|waiter| self.wake(*waiter));
     }
 
@@ -356,14 +362,26 @@ impl Scope {
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Wakes a call that waits for a buffered signal, and returns whether there was one.
+    /// Wakes a call that waits for a buffered signal or update, and returns whether there was one.
     pub(crate) fn wake_buffered_waiter(&self) -> bool {
-        let stranded = self.inner.borrow_mut().signals.next_stranded();
+        let stranded = {
+            let mut inner = self.inner.borrow_mut();
+            let signal = inner.signals.next_stranded();
+            signal.or_else(|| inner.updates.seen()?.next_stranded())
+        };
         stranded.inspect(|waiter| self.wake(*waiter)).is_some()
     }
 }
 
 impl Inner {
+    /// What arrived of a kind.
+    fn arrivals(&mut self, kind: Kind) -> &mut Arrivals {
+        match kind {
+            Kind::Signal => &mut self.signals,
+            Kind::Update => self.updates.arrivals(),
+        }
+    }
+
     /// Adds to the size of this poll's requests, and faults if they exceed the limits.
     fn fits(&mut self, bytes: usize, did: &dyn fmt::Display, source: Source) -> bool {
         self.size.add(bytes);

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter,
-    RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
+    FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, Reply, RunDescription,
+    RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -21,6 +21,10 @@ impl State {
             What::Published { after } => {
                 let seq = *self.views.get(&topic.run)?.values().max()?;
                 (Some(seq) > after).then_some(Notice::Published { run: topic.run, after, seq })
+            }
+            What::Replied { message } => {
+                let body = self.replies.get(&(topic.run, message))?.clone();
+                Some(Notice::Replied(Reply { run: topic.run, message, body }))
             }
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))

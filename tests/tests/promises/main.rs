@@ -11,6 +11,7 @@ mod races;
 mod signals;
 mod steps;
 mod timers;
+mod updates;
 mod views;
 
 mod attempts;

@@ -108,7 +108,9 @@ impl CallSite {
             Resolution::Failed(failure) => {
                 Err(WorkflowError::call_failed(self.label.noun, &self.label.name, *failure))
             }
-            Resolution::Cancelled | Resolution::Fired => Err(WorkflowError::cancelled()),
+            Resolution::Cancelled | Resolution::Fired | Resolution::Asked(_) => {
+                Err(WorkflowError::cancelled())
+            }
         })
     }
 }

@@ -129,7 +129,7 @@ impl<'a> Future for AcquireFuture<'a> {
         self.state = State::Done;
         Poll::Ready(match resolution {
             Resolution::Fired => Ok(Permit { semaphore, ticket: semaphore.permits.take_granted(source) }),
-            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) => {
+            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) | Resolution::Asked(_) => {
                 semaphore.permits.forget(call);
                 Err(WorkflowError::cancelled())
             }

@@ -1,6 +1,7 @@
 //! Tests of the events that each durable call logs. They must not need a processor.
 
 mod races;
+mod updates;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

@@ -67,7 +67,7 @@ impl DurableCall for TimerCall {
     fn value(_: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         Some(match resolution {
             Resolution::Fired => Ok(()),
-            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) => {
+            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) | Resolution::Asked(_) => {
                 Err(WorkflowError::cancelled())
             }
         })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::arrivals::{Arrival, Kind};
 use super::permits::Permits;
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
@@ -28,7 +29,8 @@ pub(crate) enum CallKind {
     Activity(Name),
     Step(Name),
     Timer(Timestamp),
-    Signal(Name),
+    /// A signal or an update of that name.
+    Arrival(Kind, Name),
     Permit(Rc<Permits>),
 }
 
@@ -48,9 +50,9 @@ impl CallKind {
             }
             Self::Timer(_) => CancelAction::Command(Command::CancelTimer { id }),
             Self::Step(name) => CancelAction::Step(name.clone()),
-            // A signal stays buffered until a call takes it.
+            // A signal or an update stays buffered until something takes it.
             // A permit is passed on by the future that waits for it.
-            Self::Signal(_) | Self::Permit(_) => CancelAction::Nothing,
+            Self::Arrival(..) | Self::Permit(_) => CancelAction::Nothing,
         }
     }
 
@@ -82,6 +84,16 @@ pub(crate) enum Resolution {
     Failed(Box<Failure>),
     Fired,
     Cancelled,
+    /// An update was taken. Boxed, as above.
+    Asked(Box<Asked>),
+}
+
+/// An update that a call has taken.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The call.
+    pub(crate) id: CommandId,
+    pub(crate) arrival: Arrival,
 }
 
 impl fmt::Display for CallKind {
@@ -90,7 +102,7 @@ impl fmt::Display for CallKind {
             Self::Activity(name) => write!(f, "activity `{name}`"),
             Self::Step(name) => write!(f, "step `{name}`"),
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
-            Self::Signal(name) => write!(f, "signal `{name}`"),
+            Self::Arrival(kind, name) => write!(f, "{kind} `{name}`"),
             Self::Permit(permits) => permits.fmt(f),
         }
     }

@@ -171,6 +171,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         sender,
     };
     let sent = |id, to, payload| Event::SignalSent { id, to, signal: name("upgrade"), payload };
+    let updated = |update, request, key| Event::UpdateReceived { message: MESSAGE, update, request, key };
+    let replied = |id, answer| Event::UpdateReplied { id, message: MESSAGE, update: name("cancel"), answer };
     vec![
         ("least", Event::StepCompleted { id: ID, step: name("charge"), result: NOTHING }),
         ("all", Event::StepCompleted { id: LATE_ID, step: name("größe"), result: ENCRYPTED }),
@@ -192,6 +194,12 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("from a client", signal(name("upgrade"), ENCRYPTED, some("click:7"), None)),
         ("least", sent(ID, Recipient::Run(RUN), NOTHING)),
         ("all", sent(LATE_ID, Recipient::named("trial-onboarding", "signup:42"), ENCRYPTED)),
+        ("least", updated(name("cancel"), NOTHING, None)),
+        ("all", updated(name("größe"), ENCRYPTED, some("click:7"))),
+        ("least", replied(ID, NOTHING)),
+        ("all", replied(LATE_ID, ENCRYPTED)),
+        ("least", Event::UpdateDropped { id: ID, message: MESSAGE, update: name("cancel") }),
+        ("all", Event::UpdateDropped { id: LATE_ID, message: MESSAGE, update: name("größe") }),
         ("least", Event::CancelRequested { message: MessageId::from_u128(0), reason: None }),
         ("all", Event::CancelRequested { message: MESSAGE, reason: some("no longer needed") }),
     ]
@@ -247,5 +255,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("least", run_signal(NOTHING, Recipient::Run(RUN))),
         ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),
         ("least", Message::Retry {}),
+        ("least", Message::Update { update: name("cancel"), request: NOTHING, key: None }),
+        ("all", Message::Update { update: name("größe"), request: ENCRYPTED, key: some("click:7") }),
     ]
 }

@@ -1,18 +1,43 @@
-//! The signals of a run: those that no call has taken yet, and the calls that wait for one. It must not know how a call is
-//! woken.
+//! The signals of a run, and its updates: those that nothing has taken yet, and the calls that wait for one. It must not know
+//! how a call is woken.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, MessageId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 
 /// How many names stay that have no signal and no call.
 const NAMES_KEPT: usize = 16;
 
-/// The signals of a run, by name.
+/// What arrives at a run from outside and waits until its code takes it. Signals and updates of one name are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Signal,
+    Update,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signal => "signal",
+            Self::Update => "update",
+        })
+    }
+}
+
+/// A signal or an update that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// The message that carried it.
+    pub(crate) message: MessageId,
+    pub(crate) payload: Payload,
+}
+
+/// The arrivals of one kind, by name.
 #[derive(Default)]
-pub(super) struct Signals {
+pub(super) struct Arrivals {
     /// A few names stay, because code that waited for one mostly waits for it again.
     by_name: BTreeMap<Name, OfName>,
     /// The name of the last signal that arrived, as long as it may be buffered although a call waits for it.
@@ -23,7 +48,7 @@ pub(super) struct Signals {
 
 #[derive(Default)]
 struct OfName {
-    buffer: VecDeque<Payload>,
+    buffer: VecDeque<Arrival>,
     /// Calls that were not woken since their last poll, ascending.
     waiters: VecDeque<CommandId>,
 }
@@ -40,12 +65,12 @@ impl OfName {
     }
 }
 
-impl Signals {
-    /// Buffers a signal. Returns the oldest call that waits for its name and is to be woken.
-    pub(super) fn receive(&mut self, signal: &Name, payload: Payload) -> Option<CommandId> {
-        self.bytes += payload.bytes().len();
+impl Arrivals {
+    /// Buffers an arrival. Returns the oldest call that waits for its name and is to be woken.
+    pub(super) fn receive(&mut self, signal: &Name, arrival: Arrival) -> Option<CommandId> {
+        self.bytes += arrival.payload.bytes().len();
         let of_name = self.of_name(signal);
-        of_name.buffer.push_back(payload);
+        of_name.buffer.push_back(arrival);
         let oldest = of_name.waiters.pop_front();
         if !of_name.waiters.is_empty() {
             self.arrived = Some(signal.clone());
@@ -53,17 +78,30 @@ impl Signals {
         oldest
     }
 
-    /// Takes the next buffered signal of that name for a call.
-    pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Payload> {
+    /// Takes the next arrival of that name for a call.
+    pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Arrival> {
         let of_name = self.by_name.get_mut(signal)?;
         let taken = of_name.buffer.pop_front()?;
         of_name.remove_waiter(call);
-        self.bytes -= taken.bytes().len();
+        self.bytes -= taken.payload.bytes().len();
         self.tidy(signal);
         Some(taken)
     }
 
-    /// The size of the payloads that no call has taken.
+    /// Takes the next arrival of that name, which no call waits for.
+    pub(super) fn take_next(&mut self, name: &Name) -> Option<Arrival> {
+        let taken = self.by_name.get_mut(name)?.buffer.pop_front()?;
+        self.bytes -= taken.payload.bytes().len();
+        self.tidy(name);
+        Some(taken)
+    }
+
+    /// Whether anything of that name waits to be taken.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.by_name.get(name).is_some_and(|of_name| !of_name.buffer.is_empty())
+    }
+
+    /// The size of the payloads that nothing has taken.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -117,13 +155,13 @@ mod tests {
 
     #[test]
     fn names_that_are_used_once_do_not_pile_up() {
-        let mut signals = Signals::default();
-        let payload = Payload::encode(&1).unwrap();
+        let mut signals = Arrivals::default();
+        let arrival = Arrival { message: MessageId::from_u128(1), payload: Payload::encode(&1).unwrap() };
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
             signals.wait(&name, call);
-            assert_eq!(signals.receive(&name, payload.clone()), Some(call));
-            assert_eq!(signals.take(&name, call), Some(payload.clone()));
+            assert_eq!(signals.receive(&name, arrival.clone()), Some(call));
+            assert_eq!(signals.take(&name, call), Some(arrival.clone()));
             // A call that is dropped
             signals.wait(&name, call);
             signals.forget_waiter(&name, call);

@@ -87,6 +87,7 @@ pub mod prelude {
     pub use crate::client::Client;
     pub use crate::worker::Worker;
     pub use crate::workflow::{
-        CallError, Context, Durable, OrFail, Signal, Update, View, Workflow, WorkflowError, WorkflowResult,
+        CallError, Context, Durable, OrFail, Shared, Signal, Update, View, Workflow, WorkflowError,
+        WorkflowResult,
     };
 }

@@ -44,6 +44,13 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// A condition of the run's own state, which a handler may make true.
+    #[non_exhaustive]
+    Condition {
+        /// The line of the workflow's code that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// A point in time.
     #[non_exhaustive]
     Timer {
@@ -117,6 +124,7 @@ impl Wait {
         match self {
             Self::Signal { source, .. }
             | Self::Update { source, .. }
+            | Self::Condition { source }
             | Self::Timer { source, .. }
             | Self::Activity { source, .. }
             | Self::Step { source, .. }
@@ -132,6 +140,7 @@ impl fmt::Display for Wait {
         match self {
             Self::Signal { name, .. } => write!(f, "signal `{name}`")?,
             Self::Update { name, .. } => write!(f, "update `{name}`")?,
+            Self::Condition { .. } => f.write_str("a condition")?,
             Self::Timer { until, .. } => write!(f, "timer until {}", Timestamp::from(*until))?,
             Self::Step { name, .. } => write!(f, "step `{name}`")?,
             Self::Permit { of, name, .. } => write!(f, "{of} `{name}`")?,

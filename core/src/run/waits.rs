@@ -16,6 +16,7 @@ impl RunState {
         match call.kind {
             CallKind::Arrival(Kind::Signal, name) => Wait::Signal { name: shown(&name), source },
             CallKind::Arrival(Kind::Update, name) => Wait::Update { name: shown(&name), source },
+            CallKind::Condition => Wait::Condition { source },
             CallKind::Timer(until) => Wait::Timer { until: until.into(), source },
             CallKind::Step(name) => Wait::Step { name: shown(&name), source },
             CallKind::Permit(permits) => {

@@ -1,6 +1,7 @@
 //! The context that a workflow's code calls. It must not see the wall clock or any entropy.
 
 mod concurrency;
+mod handlers;
 mod outward;
 
 use std::fmt;

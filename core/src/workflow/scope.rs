@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod data;
 mod grants;
+pub(crate) mod handlers;
 mod local;
 pub(crate) mod permits;
 mod size;
@@ -21,11 +22,12 @@ use std::task::Waker;
 
 use self::arrivals::{Arrival, Arrivals, Kind};
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::handlers::Handlers;
 use self::size::PollSize;
 use self::updates::Updates;
 use self::views::Views;
 use crate::data::call_map::CallMap;
-use crate::data::id::{CommandId, RunId};
+use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -63,6 +65,9 @@ struct Inner {
     unresolved: usize,
     signals: Arrivals,
     updates: Updates,
+    /// How many signals and updates have arrived.
+    arrived: u64,
+    handlers: Option<Box<Handlers>>,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -104,6 +109,8 @@ impl Scope {
                 unresolved: 0,
                 signals: Arrivals::default(),
                 updates: Updates::default(),
+                arrived: 0,
+                handlers: None,
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
@@ -268,7 +275,11 @@ impl Scope {
         let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
             Some(
-                CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Arrival(..) | CallKind::Permit(_),
+                CallKind::Activity(_)
+                | CallKind::Timer(_)
+                | CallKind::Arrival(..)
+                | CallKind::Condition
+                | CallKind::Permit(_),
             )
             | None => None,
         };
@@ -276,8 +287,13 @@ impl Scope {
     }
 
     /// Buffers a signal or an update, and wakes the oldest waiter for its name.
-    pub(crate) fn receive(&self, kind: Kind, name: &Name, arrival: Arrival) {
-        let oldest = self.inner.borrow_mut().arrivals(kind).receive(name, arrival);
+    pub(crate) fn receive(&self, kind: Kind, name: &Name, message: MessageId, payload: Payload) {
+        let oldest = {
+            let mut inner = self.inner.borrow_mut();
+            inner.arrived += 1;
+            let arrival = Arrival { no: inner.arrived, message, payload };
+            inner.arrivals(kind).receive(name, arrival)
+        };
         oldest.inspect(|waiter| self.wake(*waiter));
     }
 
@@ -367,7 +383,8 @@ impl Scope {
         let stranded = {
             let mut inner = self.inner.borrow_mut();
             let signal = inner.signals.next_stranded();
-            signal.or_else(|| inner.updates.seen()?.next_stranded())
+            let has_updates = inner.updates.seen().is_some();
+            signal.or_else(|| has_updates.then(|| inner.arrivals(Kind::Update).next_stranded())?)
         };
         stranded.inspect(|waiter| self.wake(*waiter)).is_some()
     }

@@ -1,5 +1,6 @@
 //! Tests of the events that each durable call logs. They must not need a processor.
 
+mod handlers;
 mod races;
 mod updates;
 

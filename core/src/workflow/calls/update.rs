@@ -133,13 +133,20 @@ impl<A: Serialize + DeserializeOwned> UpdateAnswer<A> {
     /// None. The run stalls if the answer cannot be encoded and decoded again, or is over the limit of a payload (2 MiB by
     /// default).
     #[track_caller]
+    pub fn send(mut self, answer: A) {
+        if let Some(open) = &mut self.open {
+            open.source = Location::caller();
+        }
+        self.send_at(answer);
+    }
+
+    /// Answers the update at the line that took it, or that was set since.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "takes its answer by value, as `activity` takes its input"
     )]
-    pub fn send(mut self, answer: A) {
-        let Some(Unanswered { scope, id, message, update, .. }) = self.open.take() else { return };
-        let source = Location::caller();
+    pub(super) fn send_at(mut self, answer: A) {
+        let Some(Unanswered { scope, id, message, update, source }) = self.open.take() else { return };
         if let Some(answer) = scope.encode(&format_args!("the answer to update `{update}`"), &answer) {
             let reply = ReplyToUpdate { id, message, update, answer: Some(answer) };
             scope.issue(Command::ReplyToUpdate(Box::new(reply)), source);

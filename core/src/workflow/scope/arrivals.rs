@@ -18,18 +18,27 @@ pub(crate) enum Kind {
     Update,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// What it is called.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
             Self::Signal => "signal",
             Self::Update => "update",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.noun())
     }
 }
 
 /// A signal or an update that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
+    /// Its place among all arrivals of the run.
+    pub(crate) no: u64,
     /// The message that carried it.
     pub(crate) message: MessageId,
     pub(crate) payload: Payload,
@@ -96,9 +105,9 @@ impl Arrivals {
         Some(taken)
     }
 
-    /// Whether anything of that name waits to be taken.
-    pub(super) fn has(&self, name: &Name) -> bool {
-        self.by_name.get(name).is_some_and(|of_name| !of_name.buffer.is_empty())
+    /// The number of the next arrival of that name, if one waits to be taken.
+    pub(super) fn first_no(&self, name: &Name) -> Option<u64> {
+        self.by_name.get(name)?.buffer.front().map(|first| first.no)
     }
 
     /// The size of the payloads that nothing has taken.
@@ -156,7 +165,8 @@ mod tests {
     #[test]
     fn names_that_are_used_once_do_not_pile_up() {
         let mut signals = Arrivals::default();
-        let arrival = Arrival { message: MessageId::from_u128(1), payload: Payload::encode(&1).unwrap() };
+        let arrival =
+            Arrival { no: 1, message: MessageId::from_u128(1), payload: Payload::encode(&1).unwrap() };
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
             signals.wait(&name, call);

@@ -32,6 +32,8 @@ pub(crate) enum CallKind {
     /// A signal or an update of that name.
     Arrival(Kind, Name),
     Permit(Rc<Permits>),
+    /// A condition of the run's own state.
+    Condition,
 }
 
 /// How an open call is cancelled.
@@ -52,13 +54,13 @@ impl CallKind {
             Self::Step(name) => CancelAction::Step(name.clone()),
             // A signal or an update stays buffered until something takes it.
             // A permit is passed on by the future that waits for it.
-            Self::Arrival(..) | Self::Permit(_) => CancelAction::Nothing,
+            Self::Arrival(..) | Self::Permit(_) | Self::Condition => CancelAction::Nothing,
         }
     }
 
-    /// Whether something outside of the code resolves the call, and not another branch of the run.
+    /// Whether something outside of the code resolves the call, and not another branch or handler of the run.
     pub(super) fn is_external(&self) -> bool {
-        !matches!(self, Self::Permit(_))
+        !matches!(self, Self::Permit(_) | Self::Condition)
     }
 }
 
@@ -104,6 +106,7 @@ impl fmt::Display for CallKind {
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
             Self::Arrival(kind, name) => write!(f, "{kind} `{name}`"),
             Self::Permit(permits) => permits.fmt(f),
+            Self::Condition => f.write_str("a condition"),
         }
     }
 }

@@ -31,9 +31,11 @@ impl Scope {
         let waits: Vec<(Rc<Permits>, Source)> = unresolved
             .filter_map(|(_, call)| match &call.kind {
                 CallKind::Permit(permits) => Some((Rc::clone(permits), call.source)),
-                CallKind::Activity(_) | CallKind::Step(_) | CallKind::Timer(_) | CallKind::Arrival(..) => {
-                    None
-                }
+                CallKind::Activity(_)
+                | CallKind::Step(_)
+                | CallKind::Timer(_)
+                | CallKind::Arrival(..)
+                | CallKind::Condition => None,
             })
             .collect();
         match &waits[..] {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::Scope;
-use super::arrivals::{Arrivals, Kind};
+use super::arrivals::Arrivals;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::workflow::update::Refusal;
@@ -29,8 +29,8 @@ impl Updates {
     }
 
     /// Those that nothing has taken, if there ever were any.
-    pub(super) fn seen(&mut self) -> Option<&mut Arrivals> {
-        self.0.as_mut().map(|named| &mut named.arrivals)
+    pub(super) fn seen(&self) -> Option<&Arrivals> {
+        self.0.as_ref().map(|named| &named.arrivals)
     }
 }
 
@@ -48,14 +48,5 @@ impl Scope {
     pub(crate) fn check_of(&self, update: &Name) -> Option<Rc<RequestCheck>> {
         let inner = self.inner.borrow();
         inner.updates.0.as_ref()?.checks.get(update).cloned()
-    }
-
-    /// Why the code cannot wait for arrivals of this name, if it cannot.
-    pub(crate) fn may_wait_for(&self, kind: Kind, name: &Name) -> Result<(), String> {
-        let noun = match kind {
-            Kind::Signal => "signal",
-            Kind::Update => "update",
-        };
-        Name::check(noun, name)
     }
 }

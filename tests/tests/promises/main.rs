@@ -6,6 +6,7 @@ mod json;
 mod starts;
 
 mod fan_out;
+mod handlers;
 mod outward;
 mod races;
 mod signals;

@@ -164,7 +164,7 @@ fn dropped_guard_takes_no_more_and_lets_the_handler_at_work_finish() {
     run.update("add", &4);
     run.update("add", &5);
     run.signal("go", &0);
-    run.complete(2, &40);
+    run.complete(3, &40);
     run.signal("go", &0);
     run.assert_logged(&expect![[r#"
         1 run.started W

@@ -195,15 +195,7 @@ impl RunState {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease } => {
-                self.workflow = workflow.clone();
-                self.input = Some(input.clone());
-                self.key.clone_from(key);
-                self.lease = Some(*lease);
-                if let Some(at) = *start_at {
-                    self.start_timer(CommandId::START_DELAY, at);
-                }
-            }
+            Event::RunStarted { .. } => self.started(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -264,6 +256,17 @@ impl RunState {
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
             Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+        }
+    }
+
+    fn started(&mut self, event: &Event) {
+        let Event::RunStarted { workflow, input, key, start_at, lease } = event else { return };
+        self.workflow = workflow.clone();
+        self.input = Some(input.clone());
+        self.key.clone_from(key);
+        self.lease = Some(*lease);
+        if let Some(at) = *start_at {
+            self.start_timer(CommandId::START_DELAY, at);
         }
     }
 

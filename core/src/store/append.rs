@@ -182,6 +182,12 @@ impl Append {
                 hasher.update(bytes);
             }
         }
+        self.digest_replies(&mut hasher);
+        self.digest_shards(&mut hasher);
+        hasher.finalize().into()
+    }
+
+    fn digest_replies(&self, hasher: &mut Sha256) {
         hasher.update((self.replies.len() as u64).to_le_bytes());
         for Reply { run, message, body } in &self.replies {
             hasher.update(run.as_u128().to_le_bytes());
@@ -189,8 +195,6 @@ impl Append {
             hasher.update((body.len() as u64).to_le_bytes());
             hasher.update(body);
         }
-        self.digest_shards(&mut hasher);
-        hasher.finalize().into()
     }
 
     /// What it says of whole shards.

@@ -122,7 +122,8 @@ async fn updates_arrive_in_every_order_and_are_answered_or_find_the_run_over() {
         Ok(run)
     };
     let explored = explore(&definition::<ServesWhile>(), script, async |run: TestRun<ServesWhile>| {
-        sums.borrow_mut().insert(run.result().await?);
+        let sum = run.result().await?;
+        sums.borrow_mut().insert(sum);
         Ok(())
     });
     let explored = explored.assert().await;

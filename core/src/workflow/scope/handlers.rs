@@ -43,10 +43,7 @@ struct Registration {
 
 impl Handlers {
     /// What is served and has an arrival that no handler has taken, the oldest first.
-    fn next<'h>(
-        &'h self,
-        no_of: impl Fn(&Service) -> Option<u64>,
-    ) -> Option<(&'h Service, &'h Registration)> {
+    fn next(&self, no_of: impl Fn(&Service) -> Option<u64>) -> Option<(&Service, &Registration)> {
         let idle = self.served.iter().filter(|(service, _)| !self.working.contains(*service));
         idle.filter_map(|(service, registration)| Some((no_of(service)?, (service, registration))))
             .min_by_key(|(no, _)| *no)

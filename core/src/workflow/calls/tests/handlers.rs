@@ -173,9 +173,9 @@ fn dropped_guard_takes_no_more_and_lets_the_handler_at_work_finish() {
         4 update.received add 5
         5 signal.received go 0
         6 update.replied #4 add 5
-        7 signal.received go 0
-        8 activity.cancelled #3
-        9 update.dropped #2 add
+        7 activity.completed #3 40
+        8 update.replied #2 add 40
+        9 signal.received go 0
         10 run.completed "done"
     "#]]);
 }

@@ -91,6 +91,16 @@ create table @schema@.published (
     primary key (run_id, name)
 ) partition by range (run_id);
 
+-- One row per update that has a reply: what core wrote. The end of a run is the reply to all others. Only the owner of a run
+-- writes its rows, in the append that consumes the message or logs the answer. Partitioned like the log, so that replies are
+-- kept for as long as the run. The message comes first in the key, because any run of a chain may have replied.
+create table @schema@.replies (
+    run_id     uuid not null,
+    message_id uuid not null,
+    body       bytea not null,
+    primary key (message_id, run_id)
+) partition by range (run_id);
+
 -- -------------------------------------------------------------------------------------------------------
 -- Runs
 -- -------------------------------------------------------------------------------------------------------
@@ -481,6 +491,9 @@ create function @schema@.append(
     p_view_runs       uuid[],            -- where views were published last; each view of a run is named once
     p_view_names      text[],
     p_view_seqs       int[],
+    p_reply_runs      uuid[],            -- replies to messages; the first reply to a message stays
+    p_reply_messages  uuid[],
+    p_reply_bodies    bytea[],
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
@@ -710,6 +723,12 @@ begin
         insert into @schema@.published (run_id, name, seq)
         select unnest(p_view_runs), unnest(p_view_names), unnest(p_view_seqs)
         on conflict (run_id, name) do update set seq = excluded.seq;
+    end if;
+
+    if cardinality(p_reply_runs) > 0 then
+        insert into @schema@.replies (run_id, message_id, body)
+        select unnest(p_reply_runs), unnest(p_reply_messages), unnest(p_reply_bodies)
+        on conflict (run_id, message_id) do nothing;
     end if;
 
     -- The writer knows the positions, so nothing is read. The shards belong to this lease, by step 3.
@@ -1554,7 +1573,7 @@ begin
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
-    foreach v_parent in array array['frames', 'closed_runs', 'links', 'published'] loop
+    foreach v_parent in array array['frames', 'closed_runs', 'links', 'published', 'replies'] loop
         v_table := v_parent || '_' || v_suffix;
         if @schema@.is_partition(v_table) then
             if p_missed then
@@ -1573,8 +1592,8 @@ begin
                 case v_parent when 'published' then 'fillfactor = 70' else 'autovacuum_freeze_min_age = 0' end);
             -- No query has a condition on a body, an outcome or a number, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
-                           case v_parent when 'frames' then 'body' when 'published' then 'seq' when 'links' then 'number'
-                           else 'outcome' end);
+                           case v_parent when 'closed_runs' then 'outcome' when 'published' then 'seq' when 'links' then 'number'
+                           else 'body' end);
             -- Without lz4, only a frame that does not fit in a page is compressed. A parent cannot have this setting.
             if v_parent = 'frames' and exists (
                 select from pg_catalog.pg_attribute a

@@ -157,6 +157,40 @@ begin
 end
 $$;
 
+-- The replies to these messages of these runs. The runs ascend.
+create function @schema@.replies_to(p_runs uuid[], p_messages uuid[]) returns setof @schema@.replies
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select r.*
+    from unnest(p_runs, p_messages) t (run_id, message_id)
+    cross join lateral (
+        select * from @schema@.replies r where r.run_id = t.run_id and r.message_id = t.message_id offset 0
+    ) r
+    union all
+    -- Another run of the chain may have replied.
+    select t.run_id, t.message_id, r.body
+    from unnest(p_runs, p_messages) t (run_id, message_id)
+    cross join lateral (
+        select from @schema@.chains c
+        where c.first_run
+            = coalesce((select l.first_run from @schema@.links l where l.run_id = t.run_id offset 0), t.run_id)
+        offset 0
+    ) c
+    cross join lateral (
+        select r.body from @schema@.replies r
+        where r.message_id = t.message_id and r.run_id <> t.run_id offset 0
+    ) r;
+end
+$$;
+
 -- Parked runs with deadlines after `(p_after, p_after_run)` and up to `p_until`, in order, at most `p_limit`.
 create function @schema@.due_runs(
     p_shards smallint[], p_after timestamptz, p_after_run uuid, p_until timestamptz, p_limit bigint

@@ -21,7 +21,8 @@ pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
 pub(crate) mod tests;
-pub(crate) mod view;
+pub(crate) mod update;
+mod view;
 pub(crate) mod watcher;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{Json, RunType, Untyped};
 pub use self::start::StartRun;
+pub use self::update::UpdateRun;
 pub use self::view::ViewChanges;
 use crate::data::id::RunId;
 use crate::data::name::Name;

@@ -9,6 +9,7 @@ use serde::Serialize;
 pub use crate::data::divergence::Divergence;
 pub use crate::data::failure::Failure;
 use crate::data::id::{InvalidId, RunId};
+use crate::data::limits;
 use crate::data::name::Name;
 pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
@@ -35,19 +36,67 @@ pub struct Error(Box<Kind>);
 #[derive(Debug)]
 enum Kind {
     Invalid(String),
-    Diverged { message: String, divergence: Divergence },
+    Diverged {
+        message: String,
+        divergence: Divergence,
+    },
     Payload(String, PayloadError),
     UnknownRun(String),
     RunOver(RunId),
     KeyConflict(KeyConflict),
-    RunFailed { run: RunId, failure: Failure, uncompensated: Vec<Uncompensated> },
-    RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
-    RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
+    RunFailed {
+        run: RunId,
+        failure: Failure,
+        uncompensated: Vec<Uncompensated>,
+    },
+    RunCancelled {
+        run: RunId,
+        reason: Option<String>,
+        uncompensated: Vec<Uncompensated>,
+    },
+    RunTerminated {
+        run: RunId,
+        reason: String,
+        skipped: Vec<String>,
+    },
     RunTimedOut(Box<TimedOutRun>),
-    TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
-    ForeignTransaction { wanted: &'static str },
+    TimedOut {
+        run: RunId,
+        waited: Duration,
+        waiting_on: Option<String>,
+    },
+    UpdateRefused {
+        run: RunId,
+        update: String,
+        why: String,
+    },
+    /// `ended` if no reply was there when the run was over.
+    UpdateDropped {
+        run: RunId,
+        update: String,
+        ended: bool,
+    },
+    TooManyUpdates {
+        run: RunId,
+        update: String,
+    },
+    Unanswered(Unanswered),
+    ForeignTransaction {
+        wanted: &'static str,
+    },
     GaveUp(String),
     Store(StoreError),
+}
+
+/// A wait for the answer to an update that timed out.
+#[derive(Debug)]
+struct Unanswered {
+    run: RunId,
+    update: String,
+    key: Option<String>,
+    waited: Duration,
+    is_accepted: bool,
+    waiting_on: Option<String>,
 }
 
 #[derive(Debug)]
@@ -136,6 +185,30 @@ impl Error {
         Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
     }
 
+    pub(crate) fn update_refused(run: RunId, update: &str, why: String) -> Self {
+        Self(Box::new(Kind::UpdateRefused { run, update: update.to_owned(), why }))
+    }
+
+    pub(crate) fn update_dropped(run: RunId, update: &str, ended: bool) -> Self {
+        Self(Box::new(Kind::UpdateDropped { run, update: update.to_owned(), ended }))
+    }
+
+    pub(crate) fn too_many_updates(run: RunId, update: &str) -> Self {
+        Self(Box::new(Kind::TooManyUpdates { run, update: update.to_owned() }))
+    }
+
+    /// The wait for an answer timed out, given whether the update was accepted, and what its run waits on.
+    pub(crate) fn unanswered(
+        run: RunId,
+        update: &str,
+        key: Option<&str>,
+        waited: Duration,
+        (is_accepted, waiting_on): (bool, Option<String>),
+    ) -> Self {
+        let (update, key) = (update.to_owned(), key.map(str::to_owned));
+        Self(Box::new(Kind::Unanswered(Unanswered { run, update, key, waited, is_accepted, waiting_on })))
+    }
+
     /// A request should have joined a transaction that only a store of type `wanted` understands.
     pub(crate) fn foreign_transaction(wanted: &'static str) -> Self {
         Self(Box::new(Kind::ForeignTransaction { wanted }))
@@ -178,7 +251,10 @@ impl Error {
             Kind::RunCancelled { .. } => ErrorKind::RunCancelled,
             Kind::RunTerminated { .. } => ErrorKind::RunTerminated,
             Kind::RunTimedOut(_) => ErrorKind::RunTimedOut,
-            Kind::TimedOut { .. } => ErrorKind::TimedOut,
+            Kind::TimedOut { .. } | Kind::Unanswered(_) => ErrorKind::TimedOut,
+            Kind::UpdateRefused { .. } => ErrorKind::UpdateRefused,
+            Kind::UpdateDropped { .. } => ErrorKind::UpdateDropped,
+            Kind::TooManyUpdates { .. } => ErrorKind::TooManyUpdates,
             Kind::ForeignTransaction { .. } => ErrorKind::ForeignTransaction,
             Kind::GaveUp(_) => ErrorKind::GaveUp,
             Kind::Store(error) => match error {
@@ -247,9 +323,24 @@ impl Error {
         matches!(*self.0, Kind::RunTimedOut(_))
     }
 
-    /// Whether the wait for a result timed out. The run continues.
+    /// Whether the wait for a result, or for the answer to an update, timed out. The run continues, and keeps the update.
     pub fn is_timeout(&self) -> bool {
-        matches!(*self.0, Kind::TimedOut { .. })
+        matches!(*self.0, Kind::TimedOut { .. } | Kind::Unanswered(_))
+    }
+
+    /// Whether the check of an update refused the request, here or at the run's owner. The run was told nothing.
+    pub fn is_update_refused(&self) -> bool {
+        matches!(*self.0, Kind::UpdateRefused { .. })
+    }
+
+    /// Whether the run ended before it answered an update, or dropped it. It may have acted on it.
+    pub fn is_update_dropped(&self) -> bool {
+        matches!(*self.0, Kind::UpdateDropped { .. })
+    }
+
+    /// Whether the run accepts no update now, because too many of them have no answer. It was told nothing.
+    pub fn is_too_many_updates(&self) -> bool {
+        matches!(*self.0, Kind::TooManyUpdates { .. })
     }
 
     /// Whether a worker gave up after repeated errors that waiting does not cure. Other workers can take over its runs;
@@ -352,7 +443,11 @@ impl Error {
             | Kind::RunFailed { run, .. }
             | Kind::RunCancelled { run, .. }
             | Kind::RunTerminated { run, .. }
-            | Kind::TimedOut { run, .. } => Some(run),
+            | Kind::TimedOut { run, .. }
+            | Kind::UpdateRefused { run, .. }
+            | Kind::UpdateDropped { run, .. }
+            | Kind::TooManyUpdates { run, .. }
+            | Kind::Unanswered(Unanswered { run, .. }) => Some(run),
             Kind::RunTimedOut(ref timed_out) => Some(timed_out.run),
             Kind::Invalid(_)
             | Kind::Diverged { .. }
@@ -418,6 +513,12 @@ error_kinds! {
     RunTimedOut = "run-timed-out",
     /// [`Error::is_timeout`]: the run was not over in time. It continues.
     TimedOut = "timed-out",
+    /// [`Error::is_update_refused`]: the check of an update refused the request.
+    UpdateRefused = "update-refused",
+    /// [`Error::is_update_dropped`]: the run ended before it answered an update, or dropped it.
+    UpdateDropped = "update-dropped",
+    /// [`Error::is_too_many_updates`]: too many updates of the run have no answer. Ask again later.
+    TooManyUpdates = "too-many-updates",
     /// [`Error::is_foreign_transaction`]: a request should have joined a transaction of another store.
     ForeignTransaction = "foreign-transaction",
     /// [`Error::is_gave_up`]: a worker gave up after repeated errors.
@@ -468,6 +569,24 @@ impl fmt::Display for Error {
                 write!(f, "run {run} is over and accepts no more messages; `describe` tells how it ended")
             }
             Kind::KeyConflict(conflict) => conflict.fmt(f),
+            Kind::UpdateRefused { run, update, why } => {
+                write!(f, "update `{update}` of run {run} was refused: {why}")
+            }
+            Kind::UpdateDropped { run, update, ended: false } => {
+                write!(f, "run {run} dropped update `{update}` without an answer")
+            }
+            Kind::UpdateDropped { run, update, ended: true } => write!(
+                f,
+                "run {run} ended without an answer to update `{update}`, on which it may have acted; `describe` tells how it ended"
+            ),
+            Kind::TooManyUpdates { run, update } => write!(
+                f,
+                "update `{update}` was refused, because run {run} has {} updates without an answer, or {} bytes of their \
+                 requests, and accepts no more; ask again later, with another key",
+                limits::UPDATES_OPEN_MAX,
+                limits::UPDATES_OPEN_BYTES_MAX
+            ),
+            Kind::Unanswered(unanswered) => unanswered.fmt(f),
             Kind::RunFailed { run, failure, uncompensated } => {
                 write!(f, "run {run} failed: {failure}")?;
                 fmt_uncompensated(f, uncompensated)
@@ -514,6 +633,29 @@ impl fmt::Display for Error {
 
 /// How many differences between two inputs the text shows.
 const DIFFERENCES_SHOWN: usize = 5;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run, update, key, waited, is_accepted, waiting_on } = self;
+        if !is_accepted {
+            return write!(
+                f,
+                "the store did not say within {waited:?} whether run {run} accepted update `{update}`; it is safe to ask again \
+                 with the same key"
+            );
+        }
+        write!(f, "run {run} accepted update `{update}`, and has not answered within {waited:?}; it ")?;
+        match waiting_on {
+            Some(waiting_on) => write!(f, "waits on {waiting_on}")?,
+            None => f.write_str("is running")?,
+        }
+        f.write_str(". Nothing was withdrawn: ")?;
+        match key {
+            Some(key) => write!(f, "ask again with key `{key}`"),
+            None => f.write_str("an update with a key finds its answer when it is asked again"),
+        }
+    }
+}
 
 impl fmt::Display for KeyConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,6 +42,7 @@ pub use self::workflow::Workflow;
 pub use self::workflow::activity::Activity;
 pub use self::workflow::context::Context;
 pub use self::workflow::signal::{NamedSignal, Signal};
+pub use self::workflow::update::Update;
 pub use self::workflow::view::View;
 
 /// Activities: code with side effects, when it is retried, and how it fails.
@@ -86,6 +87,7 @@ pub mod prelude {
     pub use crate::client::Client;
     pub use crate::worker::Worker;
     pub use crate::workflow::{
-        CallError, Context, Durable, OrFail, Signal, View, Workflow, WorkflowError, WorkflowResult,
+        CallError, Context, Durable, OrFail, Shared, Signal, Update, View, Workflow, WorkflowError,
+        WorkflowResult,
     };
 }

@@ -7,6 +7,7 @@ pub(crate) mod json;
 pub(crate) mod message;
 pub(crate) mod message_kind;
 pub(crate) mod past_event;
+pub(crate) mod reply;
 pub(crate) mod stored_history;
 mod table;
 pub(crate) mod wire;

@@ -32,6 +32,7 @@ pub(crate) mod reads;
 pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod recover;
+pub(crate) mod replies;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod row;

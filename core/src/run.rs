@@ -14,6 +14,7 @@ pub(crate) mod succession;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;
+pub(crate) mod unanswered;
 mod waits;
 
 use crate::log::past_event::PastEvent;
@@ -28,10 +29,14 @@ use crate::workflow::scope::views::Views;
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
+use crate::data::text::printable;
 use crate::data::time::Timestamp;
 use crate::data::wait::Wait;
 use crate::log::event::Event;
+use crate::log::reply::Reply;
 use crate::workflow::command::StepRequest;
 
 /// The number of awaited calls that are shown in a run's row and in a diagnosis.
@@ -236,7 +241,21 @@ impl Run {
         let calls = state.activities.len() + state.compensations.len() + rounds + state.children.len();
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
-        2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + code
+        let updates = state.updates.bytes() + state.updates.len() * ENTRY_BYTES;
+        2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + code
+    }
+
+    /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes
+    /// again, it is refused again.
+    pub(crate) fn refusal(&self, update: &Name, request: &Payload) -> Option<Reply> {
+        if self.state.ending.is_some() {
+            return Some(Reply::Ending);
+        }
+        if self.state.updates.is_full(request) {
+            return Some(Reply::TooMany);
+        }
+        let refusal = self.program.as_ref()?.refusal(update, request)?;
+        Some(Reply::Refused(printable(&refusal, limits::REFUSAL_CHARS_MAX)))
     }
 
     /// Why the code cannot follow the log, if it cannot.

@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 
 pub use self::append::{
     Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
-    PublishedView, Released, RunKey, RunLink, SentMessage, UpdatedRun,
+    PublishedView, Released, Reply, RunKey, RunLink, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
 pub use self::error::StoreError;

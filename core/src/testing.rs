@@ -371,6 +371,17 @@ impl RunFixture {
         });
     }
 
+    pub(crate) fn update<T: Serialize>(&mut self, update: &'static str, request: &T) -> MessageId {
+        let (message, request) = (self.message(), payload(request));
+        self.resolve(Event::UpdateReceived {
+            message,
+            update: Name::from_static(update),
+            request,
+            key: None,
+        });
+        message
+    }
+
     pub(crate) fn cancel(&mut self) {
         let message = self.message();
         self.resolve(Event::CancelRequested { message, reason: Some("enough".to_owned()) });

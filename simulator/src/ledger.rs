@@ -285,6 +285,7 @@ impl Accounts {
                 | MessageKind::Cancel
                 | MessageKind::Terminate
                 | MessageKind::Child
+                | MessageKind::Update(_)
                 | MessageKind::Pause,
             ) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),

@@ -26,7 +26,8 @@ impl ByteSize for Call<'_> {
                 let frames = append.frames.iter().map(|frame| frame.body.len());
                 let sent = append.sent.iter().map(|message| message.body.len());
                 let tasks = append.tasks.iter().map(|task| task.body.len());
-                frames.chain(sent).chain(tasks).sum()
+                let replies = append.replies.iter().map(|reply| reply.body.len());
+                frames.chain(sent).chain(tasks).chain(replies).sum()
             }
             Self::SettleTasks(settle) => settle.outcomes.iter().map(|(_, body)| body.len()).sum(),
             Self::WithdrawTasks(withdrawals) => {

@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, IdMap, LeaseId, Name, Position, RunId, ShardId};
+use pgworkflows_core::id::{
+    AppendNo, ClaimId, EventSeq, IdMap, LeaseId, MessageId, Name, Position, RunId, ShardId,
+};
 use pgworkflows_core::store::{
     Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow,
     OpenState, Queue, StoreError, Suspect, Undelivered,
@@ -53,6 +55,8 @@ pub(crate) struct State {
     tasks: Tasks,
     /// By run and view: the number of the event with the newest value.
     views: BTreeMap<RunId, BTreeMap<Name, EventSeq>>,
+    /// By run and message: what core wrote.
+    replies: BTreeMap<(MessageId, RunId), Bytes>,
     /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,

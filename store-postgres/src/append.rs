@@ -115,6 +115,11 @@ arguments! {
             p_view_names: &*published.view,
             p_view_seqs: published.seq.get().cast_signed(),
         }
+        for reply in append.replies => {
+            p_reply_runs: uuid(reply.run),
+            p_reply_messages: message_uuid(reply.message),
+            p_reply_bodies: &reply.body[..],
+        }
         for suspect in append.suspects => {
             p_suspects: uuid(suspect.run),
             p_suspect_stages: suspect_stage_number(suspect.stage),
@@ -177,7 +182,9 @@ fn hints(append: &Append) -> Vec<Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
     let tasks: BTreeSet<_> = append.tasks.iter().map(|task| QueueHash::of(&task.queue)).collect();
-    let published: BTreeSet<_> = append.views.iter().map(|published| published.run.shard()).collect();
+    let published = append.views.iter().map(|published| published.run);
+    let replied = append.replies.iter().map(|reply| reply.run);
+    let published: BTreeSet<_> = published.chain(replied).map(|run: RunId| run.shard()).collect();
     let released = (!append.released.is_empty()).then_some(Hint::Released);
     let closed = closed.into_iter().map(Hint::Notice);
     let published = published.into_iter().map(Hint::Published);
@@ -214,7 +221,8 @@ fn check_order(append: &Append) -> Result<(), StoreError> {
 
 fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
     let closed = append.closed.iter().map(|closed| closed.run);
-    append.frames.iter().map(|frame| frame.run).chain(closed)
+    let replied = append.replies.iter().map(|reply| reply.run);
+    append.frames.iter().map(|frame| frame.run).chain(closed).chain(replied)
 }
 
 #[cfg(test)]

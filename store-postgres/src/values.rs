@@ -31,6 +31,11 @@ pub(crate) fn message_uuid(message: MessageId) -> Uuid {
     Uuid::from_u128(message.as_u128())
 }
 
+/// The message in a `uuid` column.
+pub(crate) fn message_id(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<MessageId, StoreError> {
+    Ok(MessageId::from_u128(get::<Uuid>(row, column)?.as_u128()))
+}
+
 /// The run in a `uuid` column.
 pub(crate) fn run_id(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<RunId, StoreError> {
     Ok(RunId::from_u128(get::<Uuid>(row, column)?.as_u128()))

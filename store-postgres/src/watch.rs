@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::EventSeq;
-use pgworkflows_core::store::{ClosedRun, Notice, StoreError, Topic, Watch, Watched, What};
+use pgworkflows_core::store::{ClosedRun, Notice, Reply, StoreError, Topic, Watch, Watched, What};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::shared::Shared;
-use crate::values::{byte_count, bytes, closed_status, get, run_id, timestamp, uuid};
+use crate::values::{
+    byte_count, bytes, closed_status, get, message_id, message_uuid, run_id, timestamp, uuid,
+};
 
 /// The runs that are over, as many as fit into `$2` bytes. The first one that does not fit comes without its outcome.
 const CLOSED: &str = "
@@ -26,14 +28,52 @@ const CLOSED: &str = "
 /// The last event of each run that published a view.
 const PUBLISHED: &str = "select p.run_id, p.seq from @schema@.last_published($1) p";
 
+/// Replies, as many as fit into `$3` bytes. The first one that does not fit comes without its body.
+const REPLIES: &str = "
+    select r.run_id, r.message_id, case when r.number = 1 or r.before + r.bytes <= $3 then r.body end as body
+    from (
+        select r.*, pg_catalog.row_number() over replies as number,
+               pg_catalog.sum(r.bytes) over replies - r.bytes as before
+        from (select r.*, pg_catalog.octet_length(r.body) as bytes from @schema@.replies_to($1, $2) r) r
+        window replies as (order by r.run_id, r.message_id rows unbounded preceding)
+    ) r
+    where r.number <= 2 or r.before <= $3
+    order by r.run_id, r.message_id";
+
 /// Returns the topics that have happened.
 pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
     let mut watched = closed(shared, watch).await?;
     let published = published(shared, watch).await?;
-    if !published.is_empty() {
-        let is_told = |notice: &Notice| watched.cut.is_none_or(|cut| notice.topic() < cut);
-        watched.notices.extend(published.into_iter().filter(is_told));
+    let replied = replied(shared, watch).await?;
+    if !published.is_empty() || !replied.notices.is_empty() {
+        watched.cut = watched.cut.into_iter().chain(replied.cut).min();
+        watched.notices.extend(published);
+        watched.notices.extend(replied.notices);
+        watched.notices.retain(|notice| watched.cut.is_none_or(|cut| notice.topic() < cut));
         watched.notices.sort_by_key(Notice::topic);
+    }
+    Ok(watched)
+}
+
+/// The messages that have a reply.
+async fn replied(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
+    let mut watched = Watched { notices: Vec::new(), cut: None };
+    let asked = watch.topics.iter().filter_map(|topic| match topic.what {
+        What::Replied { message } => Some((uuid(topic.run), message_uuid(message))),
+        What::Closed | What::Published { .. } => None,
+    });
+    let (runs, messages): (Vec<_>, Vec<_>) = asked.unzip();
+    if runs.is_empty() {
+        return Ok(watched);
+    }
+    let query = shared.statements.query(REPLIES).bind(runs).bind(messages).bind(byte_count(watch.bytes));
+    for row in &shared.fetch(query).await? {
+        let (run, message) = (run_id(row, "run_id")?, message_id(row, "message_id")?);
+        if get::<Option<&[u8]>>(row, "body")?.is_none() {
+            watched.cut = Some(Topic { run, what: What::Replied { message } });
+            break;
+        }
+        watched.notices.push(Notice::Replied(Reply { run, message, body: bytes(row, "body")? }));
     }
     Ok(watched)
 }
@@ -61,7 +101,7 @@ async fn closed(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
 async fn published(shared: &Shared, watch: &Watch) -> Result<Vec<Notice>, StoreError> {
     let asked = watch.topics.iter().filter_map(|topic| match topic.what {
         What::Published { after } => Some((topic.run, after)),
-        What::Closed => None,
+        What::Closed | What::Replied { .. } => None,
     });
     let mut runs: Vec<RunId> = asked.clone().map(|(run, _)| run).collect();
     runs.dedup();

@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod lease;
 pub mod query;
 pub mod recover;
+pub mod replies;
 pub mod sent;
 pub mod submit;
 pub mod suspect;
@@ -307,6 +308,10 @@ macro_rules! store_conformance {
                 withdrawn_task_is_gone_whoever_has_it,
                 withdrawn_task_tells_its_run_once_if_it_is_asked_to,
                 renewal_deletes_tasks_of_runs_that_are_over,
+            ;
+            replies:
+                reply_is_kept_and_the_first_one_stays,
+                answer_with_replies_is_cut_by_its_bytes,
             ;
             query:
                 unknown_run_has_no_description,

@@ -198,11 +198,14 @@ impl ClientShared {
         prepared.answered(answer)
     }
 
-    /// Whether the log of a run has the signal of a submission, as far as it can be read now.
+    /// Whether the log of a run has the signal or update of a submission, as far as it can be read now.
     async fn has_received(&self, run: RunId, submission: &Submission) -> bool {
         let follow_up = submission.opens.as_ref().and_then(|new| new.followed_by.as_ref());
         let sent = follow_up.map_or(submission.message, |follow_up| follow_up.message);
-        let is_it = |event: &HistoryEvent| matches!(event.event, Event::SignalReceived { message, .. } if message == sent);
+        let is_it = |event: &HistoryEvent| match event.event {
+            Event::SignalReceived { message, .. } | Event::UpdateReceived { message, .. } => message == sent,
+            _ => false,
+        };
         let history = self.history(run).await.and_then(|history| history.events());
         history.is_ok_and(|events| events.iter().any(is_it))
     }

@@ -246,6 +246,10 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::RunSignal { signal, payload, sender, to }) => {
             (format!("signal `{signal}` from run {sender} to {to}"), Some(payload))
         }
+        Ok(Message::Update { update, request, key: None }) => (format!("update `{update}`"), Some(request)),
+        Ok(Message::Update { update, request, key: Some(key) }) => {
+            (format!("update `{update}` with key `{key}`"), Some(request))
+        }
         Ok(Message::Cancel { reason: None, .. }) => ("cancellation".to_owned(), None),
         Ok(Message::Cancel { reason: Some(reason), .. }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason, .. }) => (format!("termination: {reason}"), None),

@@ -377,6 +377,10 @@ fn check(message: &Message) -> Result<(), Error> {
             check_name("signal", signal)?;
             key.iter().try_for_each(|key| check_name("key", key))
         }
+        Message::Update { update, key, .. } => {
+            check_name("update", update)?;
+            key.iter().try_for_each(|key| check_name("key", key))
+        }
         Message::Cancel { reason, .. } => check_reason("cancellation", reason.as_deref().unwrap_or_default()),
         Message::Terminate { reason, .. } => check_reason("termination", reason),
         Message::Pause { reason } => check_reason("pause", reason.as_deref().unwrap_or_default()),
@@ -405,10 +409,16 @@ fn check_reason(what: &str, reason: &str) -> Result<(), Error> {
 /// The id of a message with a key, equal for every sender: the first 128 bits, big endian, of the SHA-256 of the run's
 /// 16 bytes, the name's length as 4 bytes big endian, the name and the key.
 pub(super) fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
+    keyed_by("", run, signal, key)
+}
+
+/// The same for a kind of message that is not a signal, with that kind before the rest.
+pub(super) fn keyed_by(kind: &str, run: RunId, name: &str, key: &str) -> MessageId {
     let mut hasher = Sha256::new();
+    hasher.update(kind);
     hasher.update(run.as_u128().to_be_bytes());
-    hasher.update((signal.len() as u32).to_be_bytes());
-    hasher.update(signal);
+    hasher.update((name.len() as u32).to_be_bytes());
+    hasher.update(name);
     hasher.update(key);
     let digest: [u8; 32] = hasher.finalize().into();
     MessageId::from_u128(digest[..16].iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))

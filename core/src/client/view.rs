@@ -223,7 +223,7 @@ impl Seen {
             }
             Notice::Published { seq, .. } => self.published = Some(seq),
             // What it published last was committed with its end, or before, and is still to be read.
-            Notice::Closed(_) => self.is_over = true,
+            Notice::Closed(_) | Notice::Replied(_) => self.is_over = true,
         }
         Ok(())
     }

@@ -100,6 +100,16 @@ pub(crate) const ROUNDS_OPEN_MAX: usize = 8;
 /// How many views one poll of a run may publish.
 pub(crate) const VIEWS_PER_POLL_MAX: usize = 100;
 
+/// How many updates of a run may be without a reply. Further ones are refused, so that the memory of a run and the time of its
+/// replay are bounded.
+pub(crate) const UPDATES_OPEN_MAX: usize = 10_000;
+
+/// How many bytes their requests may have together: 32 MiB. An update of any size fits if there is no other.
+pub(crate) const UPDATES_OPEN_BYTES_MAX: usize = 32 << 20;
+
+/// How many characters of a refusal are kept.
+pub(crate) const REFUSAL_CHARS_MAX: usize = 4096;
+
 /// After how many bytes of decisions a resumed run processes the rest of its waiting resolutions in another group: 1 MiB.
 pub(crate) const RELEASE_BYTES_MAX: usize = 1 << 20;
 

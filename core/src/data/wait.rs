@@ -36,6 +36,22 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<String>,
     },
+    /// An update with this name.
+    #[non_exhaustive]
+    Update {
+        /// The update's name.
+        name: String,
+        /// The line of the workflow's code that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
+    /// A condition of the run's own state, which a handler may make true.
+    #[non_exhaustive]
+    Condition {
+        /// The line of the workflow's code that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// A point in time.
     #[non_exhaustive]
     Timer {
@@ -130,6 +146,8 @@ impl Wait {
     fn source(&self) -> Option<&str> {
         match self {
             Self::Signal { source, .. }
+            | Self::Update { source, .. }
+            | Self::Condition { source }
             | Self::Timer { source, .. }
             | Self::Activity { source, .. }
             | Self::Step { source, .. }
@@ -145,6 +163,8 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal { name, .. } => write!(f, "signal `{name}`")?,
+            Self::Update { name, .. } => write!(f, "update `{name}`")?,
+            Self::Condition { .. } => f.write_str("a condition")?,
             Self::Timer { until, .. } => write!(f, "timer until {}", Timestamp::from(*until))?,
             Self::Step { name, .. } => write!(f, "step `{name}`")?,
             Self::Permit { of, name, .. } => write!(f, "{of} `{name}`")?,

@@ -42,6 +42,8 @@ pub(crate) enum Consequence {
     Send,
     /// A run is started.
     StartChild,
+    /// A reply to an update is written.
+    Reply,
     /// Its durable call is over: this is the outcome.
     Outcome,
     /// Its durable call is over: the run gave it up.
@@ -202,6 +204,7 @@ impl Event {
             | Consequence::Enqueue
             | Consequence::Send
             | Consequence::StartChild
+            | Consequence::Reply
             | Consequence::Outcome
             | Consequence::GiveUp
             | Consequence::Publish

@@ -47,6 +47,7 @@ impl Message {
     pub(crate) fn follows_chain(&self) -> bool {
         match self {
             Self::Signal { .. }
+            | Self::Update { .. }
             | Self::RunSignal { .. }
             | Self::Cancel { .. }
             | Self::Terminate { .. }

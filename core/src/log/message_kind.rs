@@ -28,6 +28,8 @@ pub enum MessageKind {
     Resume,
     /// A request to begin the next attempts at once.
     Retry,
+    /// An update with this name.
+    Update(Name),
 }
 
 impl Submission {
@@ -47,6 +49,7 @@ impl Submission {
             Message::Pause { .. } => MessageKind::Pause,
             Message::Resume {} => MessageKind::Resume,
             Message::Retry {} => MessageKind::Retry,
+            Message::Update { update, .. } => MessageKind::Update(update),
         })
     }
 }

@@ -221,6 +221,37 @@ macro_rules! events {
             /// What becomes of the child.
             policy: ChildPolicy,
         }
+        /// An update arrived, and the run is going to answer it.
+        "update.received" 1 => UpdateReceived = 40: Resolution, Nothing {
+            /// The message that carried the update.
+            message: MessageId,
+            /// The update's name.
+            update: Name,
+            /// What is asked for.
+            request: Payload,
+            /// The update's idempotency key.
+            key: Option<String>,
+        }
+        /// The run answered an update.
+        "update.replied" 1 => UpdateReplied = 41: Decision, Reply {
+            /// The durable call that took the update.
+            id: CommandId,
+            /// The message that carried the update.
+            message: MessageId,
+            /// The update's name.
+            update: Name,
+            /// The answer.
+            answer: Payload,
+        }
+        /// The run dropped an update that it had taken, without an answer.
+        "update.dropped" 1 => UpdateDropped = 42: Decision, Reply {
+            /// The durable call that took the update.
+            id: CommandId,
+            /// The message that carried the update.
+            message: MessageId,
+            /// The update's name.
+            update: Name,
+        }
         /// The run recorded a value that a replay could not compute again.
         "value.recorded" 1 => ValueRecorded = 16: Local, Nothing {
             /// The value's name.
@@ -484,6 +515,15 @@ macro_rules! messages {
             child: RunId,
             /// What the child returned; a failure if it was terminated.
             outcome: Outcome,
+        }
+        /// Delivers an update to the run, which replies to it.
+        "update" 1 => Update = 17 {
+            /// The update's name.
+            update: Name,
+            /// What is asked for.
+            request: Payload,
+            /// The update's idempotency key.
+            key: Option<String>,
         }
         }
     };

@@ -2,7 +2,7 @@
 //! keeps the bytes, or what an event leads to.
 //!
 //! An event's body is `[version, field, …]`; the [frame](frame) around it has the code of its kind. A message's body
-//! contains that code: `[version, code, field, …]`. The body of a [task](task) is `[version, field, …]`. The [table](super::table) has all kinds with their codes, versions and
+//! contains that code: `[version, code, field, …]`. The body of a [task](task) is `[version, field, …]`, and so is that of a [reply](reply). The [table](super::table) has all kinds with their codes, versions and
 //! fields.
 //!
 //! | a field of type | is stored as |
@@ -32,6 +32,7 @@ mod fields;
 pub(crate) mod frame;
 mod layout;
 mod parts;
+pub(crate) mod reply;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;

@@ -48,8 +48,8 @@ impl fmt::Display for Words<'_> {
                     write!(f, " #{text}")?;
                     self.activity.iter().try_for_each(|activity| write!(f, " {activity}"))?;
                 }
-                "workflow" | "activity" | "step" | "signal" | "name" | "view" | "input" | "payload"
-                | "result" | "value" | "outcome" => {
+                "workflow" | "activity" | "step" | "signal" | "update" | "name" | "view" | "input"
+                | "payload" | "request" | "answer" | "result" | "value" | "outcome" => {
                     write!(f, " {text}")?;
                 }
                 "key" => write!(f, " key {text:?}")?,
@@ -74,7 +74,7 @@ impl Words<'_> {
     fn write_short(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
         for (field, name) in self.fields() {
-            if matches!(field, "activity" | "step" | "signal" | "name" | "view") {
+            if matches!(field, "activity" | "step" | "signal" | "update" | "name" | "view") {
                 write!(f, " `{name}`")?;
             }
         }

@@ -126,6 +126,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
         append.undelivered.extend(&group.undelivered);
         append.sent.extend_from_slice(&group.sent);
         append.tasks.extend_from_slice(&group.tasks);
+        append.replies.extend_from_slice(&group.replies);
     }
     let mut by_run: Vec<&Group> = groups.iter().collect();
     by_run.sort_by_key(|group| group.run);

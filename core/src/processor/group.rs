@@ -6,7 +6,7 @@ use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
 use crate::processor::succession::BegunSuccessor;
-use crate::store::append::{ClosedRun, OpenRow, PublishedView, SentMessage};
+use crate::store::append::{ClosedRun, OpenRow, PublishedView, Reply, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 use crate::store::tasks::NewTask;
@@ -23,6 +23,8 @@ pub(super) struct Group {
     pub(super) tasks: Vec<NewTask>,
     /// Views of which its events publish values.
     pub(super) views: Vec<PublishedView>,
+    /// Replies to updates.
+    pub(super) replies: Vec<Reply>,
     pub(super) row: Option<RowChange>,
     /// The run that continues this one: it begins with this group.
     pub(super) successor: Option<Box<BegunSuccessor>>,
@@ -62,6 +64,7 @@ impl Group {
             sent: Vec::new(),
             tasks: Vec::new(),
             views: Vec::new(),
+            replies: Vec::new(),
             row: None,
             successor: None,
             suspect: None,
@@ -81,12 +84,13 @@ impl Group {
         Self { suspect: Some(change), ..Self::new(run) }
     }
 
-    /// The size of its events, messages and tasks, in bytes.
+    /// The size of its events, messages, tasks and replies, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let sent = self.sent.iter().map(|message| message.body.len());
         let tasks = self.tasks.iter().map(|task| task.body.len() + task.lost.len());
+        let replies = self.replies.iter().map(|reply| reply.body.len());
         let successor = self.successor.as_ref().map_or(0, |successor| successor.events.bytes());
-        self.events.bytes() + successor + sent.chain(tasks).sum::<usize>()
+        self.events.bytes() + successor + sent.chain(tasks).chain(replies).sum::<usize>()
     }
 
     /// How many events it has.
@@ -100,6 +104,7 @@ impl Group {
             && self.undelivered.is_empty()
             && self.sent.is_empty()
             && self.tasks.is_empty()
+            && self.replies.is_empty()
             && self.row.is_none()
             && self.suspect.is_none()
     }

@@ -67,6 +67,7 @@ impl Intake<'_> {
             | Message::Cancel { .. }
             | Message::Pause { .. }
             | Message::Retry {}
+            | Message::Update { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
             | Message::ChildEnded { .. } => {

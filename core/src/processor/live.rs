@@ -21,6 +21,7 @@ use crate::processor::group::{Group, RowChange};
 use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
+use crate::processor::replies::replied_by;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
@@ -265,6 +266,7 @@ impl Live {
                     Some(Start::Effect(effect)) => group.effects.push(effect),
                     None => {}
                 },
+                Consequence::Reply => group.replies.extend(replied_by(run, event)),
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));

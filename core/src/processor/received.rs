@@ -31,12 +31,14 @@ impl Received {
         matches!(self.message, Message::Resume {})
     }
 
-    /// Whether it is dropped if its run is over: a request to pause, to resume or to retry is, and so is the outcome of a task, unless a transaction
-    /// committed it, because then people need to know what happened.
+    /// Whether it is dropped if its run is over: a request to pause, to resume or to retry is, and an update, whose reply is the
+    /// end of the run. So is the outcome of a task, unless a transaction committed it, because then people need to know what
+    /// happened.
     pub(super) fn is_dropped_late(&self) -> bool {
         match &self.message {
             Message::TaskEnded { committed: Flag(committed), .. } => !committed,
             Message::TaskLost { .. } | Message::Pause { .. } | Message::Resume {} | Message::Retry {} => true,
+            Message::Update { .. } => true,
             // What a parent asks of a child that is over is of no use, and the outcome of a child is in its own history.
             Message::Cancel { parent, .. } | Message::Terminate { parent, .. } => parent.is_some(),
             Message::ChildEnded { .. } => true,

@@ -136,6 +136,12 @@ impl Recorder<'_> {
                 let (message, key, sender) = (message_id, None, Some(sender));
                 live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender })
             }
+            Message::Update { update, request, key } => match live.run().refusal(&update, &request) {
+                Some(reply) => return self.refuse(id, reference, &reply),
+                None => live
+                    .run()
+                    .resolve(now, Event::UpdateReceived { message: message_id, update, request, key }),
+            },
             Message::Terminate { reason, .. } => live.run().terminate(now, message_id, reason),
             Message::ChildEnded { id: call, child, outcome } => {
                 let progress = live.run().child_ended(now, call, child, outcome);

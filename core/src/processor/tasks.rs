@@ -168,9 +168,9 @@ impl Recorder<'_> {
         live.cause(Effect::Withdraw(withdrawal), self.outbox);
     }
 
-    /// The outcome of a task is not wanted any more: the run gave the activity up, or is over.
+    /// A message is of no use any more: the run gave the activity of a task up, or is over.
     pub(super) fn drop_late(&mut self, run: RunId, reference: MessageRef) {
-        tracing::info!(%run, message = %reference.number, "the outcome of a task came too late, and is dropped");
+        tracing::info!(%run, message = %reference.number, "a message came too late, and is dropped");
         let mut group = Group::new(run);
         group.consumed.push(reference);
         match self.runs.get_mut(run) {

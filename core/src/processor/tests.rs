@@ -18,6 +18,7 @@ mod sent;
 mod suspects;
 mod tasks;
 mod unknown_workflows;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

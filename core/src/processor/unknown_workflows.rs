@@ -64,6 +64,7 @@ impl UnknownWorkflows {
             | Message::ChildEnded { .. }
             | Message::Retry {}
             | Message::Pause { .. }
+            | Message::Update { .. }
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }

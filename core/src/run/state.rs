@@ -23,6 +23,7 @@ use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::children::Children;
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask, Round};
+use crate::run::unanswered::Unanswered;
 use crate::store::append::ClosedStatus;
 
 /// The state of one run according to its log.
@@ -62,6 +63,8 @@ pub(crate) struct RunState {
     pub(crate) parent: Option<Box<Parent>>,
     /// The logged signals and requests, and when they were, since a message is logged once however often it is delivered.
     pub(crate) messages: IdMap<MessageId, Timestamp>,
+    /// The updates without a reply.
+    pub(crate) updates: Unanswered,
     /// The compensations that no round has.
     pub(crate) compensations: Vec<PendingCompensation>,
     /// The rounds that have begun and not ended, the oldest first: one after the other is executed.
@@ -152,6 +155,7 @@ impl RunState {
             children: Children::new(),
             parent: None,
             messages: IdMap::default(),
+            updates: Unanswered::default(),
             compensations: Vec::new(),
             rounds: VecDeque::new(),
             compensating: None,
@@ -314,6 +318,13 @@ impl RunState {
             }
             Event::MessagesKnown { messages } => {
                 messages.0.iter().for_each(|known| _ = self.messages.insert(known.message, known.at));
+            }
+            Event::UpdateReceived { message, request, .. } => {
+                self.messages.insert(*message, at);
+                self.updates.insert(*message, request);
+            }
+            Event::UpdateReplied { message, .. } | Event::UpdateDropped { message, .. } => {
+                self.updates.remove(*message);
             }
             Event::CancelRequested { message, reason } => {
                 self.messages.insert(*message, at);

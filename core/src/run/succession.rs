@@ -178,8 +178,12 @@ fn is_passed_on(event: &Event) -> bool {
 
 /// The message that a resolution came with, if a successor can take it as well.
 fn message_of(event: &Event) -> Option<MessageId> {
-    let (Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. }) = event else {
-        return None;
-    };
-    Some(*message)
+    if let Event::SignalReceived { message, .. }
+    | Event::UpdateReceived { message, .. }
+    | Event::CancelRequested { message, .. } = event
+    {
+        Some(*message)
+    } else {
+        None
+    }
 }

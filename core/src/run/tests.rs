@@ -47,6 +47,7 @@ mod durable;
 mod locals;
 mod pauses;
 mod rounds;
+mod updates;
 mod views;
 
 fn begin<W: Workflow<Input = u32>>() -> RunFixture {

@@ -6,6 +6,7 @@ use crate::data::text::printable;
 use crate::data::wait::Wait;
 use crate::run::pending::PendingActivity;
 use crate::run::state::RunState;
+use crate::workflow::scope::arrivals::Kind;
 use crate::workflow::scope::call::{Awaited, CallKind};
 
 impl RunState {
@@ -14,7 +15,9 @@ impl RunState {
     pub(crate) fn wait_of(&self, call: Awaited, is_running: &dyn Fn(CommandId) -> bool) -> Option<Wait> {
         let source = Some(call.source.to_string());
         Some(match call.kind {
-            CallKind::Signal(name) => Wait::Signal { name: shown(&name), source },
+            CallKind::Arrival(Kind::Signal, name) => Wait::Signal { name: shown(&name), source },
+            CallKind::Arrival(Kind::Update, name) => Wait::Update { name: shown(&name), source },
+            CallKind::Condition => Wait::Condition { source },
             CallKind::Timer(until) => Wait::Timer { until: until.into(), source },
             CallKind::Step(name) => Wait::Step { name: shown(&name), source },
             CallKind::Permit(permits) => {

@@ -47,6 +47,8 @@ pub struct Append {
     pub tasks: Vec<NewTask>,
     /// Where views of the append's runs were published last: each view of a run is named once.
     pub views: Vec<PublishedView>,
+    /// Replies to messages. A message that has a reply keeps it.
+    pub replies: Vec<Reply>,
     /// Runs that become suspects, or whose suspicion changes. Runs that are over are not stored.
     pub suspects: Vec<Suspect>,
     /// Runs that are no longer suspects.
@@ -76,6 +78,7 @@ impl Append {
             sent: Vec::new(),
             tasks: Vec::new(),
             views: Vec::new(),
+            replies: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
             needs: Vec::new(),
@@ -100,7 +103,8 @@ impl Append {
             .chain(self.closed.iter().map(|closed| closed.run))
             .chain(self.suspects.iter().map(|suspect| suspect.run))
             .chain(self.cleared.iter().copied())
-            .chain(self.tasks.iter().map(|task| task.id.run));
+            .chain(self.tasks.iter().map(|task| task.id.run))
+            .chain(self.replies.iter().map(|reply| reply.run));
         let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
         let needs = self.needs.iter().map(|need| need.shard);
         let released = self.released.iter().map(|released| released.shard);
@@ -184,8 +188,19 @@ impl Append {
                 hasher.update(bytes);
             }
         }
+        self.digest_replies(&mut hasher);
         self.digest_shards(&mut hasher);
         hasher.finalize().into()
+    }
+
+    fn digest_replies(&self, hasher: &mut Sha256) {
+        hasher.update((self.replies.len() as u64).to_le_bytes());
+        for Reply { run, message, body } in &self.replies {
+            hasher.update(run.as_u128().to_le_bytes());
+            hasher.update(message.as_u128().to_le_bytes());
+            hasher.update((body.len() as u64).to_le_bytes());
+            hasher.update(body);
+        }
     }
 
     /// What it says of whole shards.
@@ -323,6 +338,17 @@ pub struct PublishedView {
     pub view: Name,
     /// The number of the event with the value.
     pub seq: EventSeq,
+}
+
+/// The reply to a message that a run received. It is kept for as long as the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The run.
+    pub run: RunId,
+    /// The message.
+    pub message: MessageId,
+    /// The reply's content, which only core reads.
+    pub body: Bytes,
 }
 
 /// How a run ended.

@@ -12,7 +12,7 @@ pub enum Hint {
     Mail(ShardId),
     /// There is a new [`Notice`](crate::store::watch::Notice) about a run of the shard.
     Notice(ShardId),
-    /// A run of the shard published a view.
+    /// A run of the shard published a view, or replied to a message.
     Published(ShardId),
     /// An activity queue has new tasks.
     Tasks(QueueHash),

@@ -1,7 +1,7 @@
 //! What clients wait for: facts about a run that, once they occur, stay true. It must not know who waits, or for how long.
 
-use crate::data::id::{EventSeq, RunId};
-use crate::store::append::ClosedRun;
+use crate::data::id::{EventSeq, MessageId, RunId};
+use crate::store::append::{ClosedRun, Reply};
 
 /// A fact about a run that clients wait for. A new kind is one more [`What`] with its [`Notice`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,11 @@ pub enum What {
         /// The event.
         after: Option<EventSeq>,
     },
+    /// The reply to a message, whose content only core reads.
+    Replied {
+        /// The message.
+        message: MessageId,
+    },
 }
 
 /// Asks which of some topics have occurred.
@@ -29,7 +34,7 @@ pub enum What {
 pub struct Watch {
     /// The topics, ascending.
     pub topics: Vec<Topic>,
-    /// How many bytes of notices to return at most, counted by [`Notice::bytes`]. The first end of a run is
+    /// How many bytes of notices to return at most, counted by [`Notice::bytes`]. The first notice that has any is
     /// returned whatever its size.
     pub bytes: usize,
 }
@@ -58,6 +63,8 @@ pub enum Notice {
         /// The number of the last event that published a view; [`Notice::CONTINUED`] if another run continues this one.
         seq: EventSeq,
     },
+    /// There is a reply to a message.
+    Replied(Reply),
 }
 
 impl Notice {
@@ -71,6 +78,9 @@ impl Notice {
             Self::Published { run, after, .. } => {
                 Topic { run: *run, what: What::Published { after: *after } }
             }
+            Self::Replied(Reply { run, message, .. }) => {
+                Topic { run: *run, what: What::Replied { message: *message } }
+            }
         }
     }
 
@@ -78,7 +88,7 @@ impl Notice {
     pub fn closed(self) -> Option<ClosedRun> {
         match self {
             Self::Closed(closed) => Some(closed),
-            Self::Published { .. } => None,
+            Self::Published { .. } | Self::Replied(_) => None,
         }
     }
 
@@ -87,6 +97,7 @@ impl Notice {
         match self {
             Self::Closed(closed) => closed.outcome.len(),
             Self::Published { .. } => 0,
+            Self::Replied(reply) => reply.body.len(),
         }
     }
 }
@@ -95,16 +106,16 @@ impl Watched {
     /// Takes notices in their order until the next one exceeds the byte limit.
     pub fn within(bytes: usize, notices: impl IntoIterator<Item = Notice>) -> Self {
         let mut watched = Self { notices: Vec::new(), cut: None };
-        let (mut total, mut has_ends) = (0, false);
+        let (mut total, mut has_data) = (0, false);
         for notice in notices {
             // A notice without user data always fits.
-            if let Notice::Closed(_) = notice {
+            if let Notice::Closed(_) | Notice::Replied(_) = notice {
                 total += notice.bytes();
-                if total > bytes && has_ends {
+                if total > bytes && has_data {
                     watched.cut = Some(notice.topic());
                     break;
                 }
-                has_ends = true;
+                has_data = true;
             }
             watched.notices.push(notice);
         }

@@ -22,8 +22,10 @@ use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, How, Program, WorkflowEnd, join_or};
+use crate::workflow::running_handlers::RunningHandlers;
+use crate::workflow::scope::Scope;
+use crate::workflow::scope::arrivals::{Arrival, Kind};
 use crate::workflow::scope::call::{Awaited, Resolution};
-use crate::workflow::scope::{Received, Scope};
 
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
@@ -42,13 +44,14 @@ pub(crate) struct AsyncProgram {
     future: Option<WorkflowFuture>,
     root: Arc<WakeFlag>,
     waker: Waker,
+    handlers: RunningHandlers,
     /// What the mark returned at the end of the last poll.
     polled: Option<NonZeroU64>,
 }
 
-/// The waker of the whole program, which only records that it was woken.
+/// The waker of the main line or of a handler, which only records that it was woken.
 #[derive(Debug, Default)]
-struct WakeFlag {
+pub(super) struct WakeFlag {
     woken: AtomicBool,
 }
 
@@ -63,7 +66,7 @@ impl Wake for WakeFlag {
 }
 
 impl WakeFlag {
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         // Reading is cheaper than writing, and mostly nothing was woken.
         self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::Acquire)
     }
@@ -78,7 +81,18 @@ impl AsyncProgram {
     ) -> Self {
         let root = Arc::new(WakeFlag::default());
         let waker = Waker::from(Arc::clone(&root));
-        Self { workflow, make, scope, bare, input: None, future: None, root, waker, polled: None }
+        Self {
+            workflow,
+            make,
+            scope,
+            bare,
+            input: None,
+            future: None,
+            root,
+            waker,
+            handlers: RunningHandlers::default(),
+            polled: None,
+        }
     }
 
     /// Hands the resolution to the call that waits for it.
@@ -114,9 +128,12 @@ impl AsyncProgram {
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
             Event::SignalReceived { message, signal, payload, key, sender } => {
-                let (message, sender) = (*message, *sender);
-                let received = Received { message, payload: payload.clone(), key: key.clone(), sender };
-                self.scope.receive(signal, received);
+                let (payload, key) = (payload.clone(), key.clone());
+                self.scope.receive(Kind::Signal, signal, Arrival::new(*message, payload, key, *sender));
+            }
+            Event::UpdateReceived { message, update, request, key } => {
+                let (request, key) = (request.clone(), key.clone());
+                self.scope.receive(Kind::Update, update, Arrival::new(*message, request, key, None));
             }
             Event::CompensationsEnded { id, uncompensated } => {
                 self.scope.round_ended(*id, uncompensated.clone());
@@ -152,6 +169,8 @@ impl AsyncProgram {
             | Event::ChildBound { .. }
             | Event::ChildCancelRequested { .. }
             | Event::ChildCancelled { .. }
+            | Event::UpdateReplied { .. }
+            | Event::UpdateDropped { .. }
             | Event::CompensationRegistered { .. }
             | Event::CompensationDiscarded { .. }
             | Event::CompensationsBegun { .. }
@@ -192,9 +211,10 @@ impl AsyncProgram {
         ))
     }
 
-    /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered
-    /// signal.
+    /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered signal. The main
+    /// line comes first, then the handlers in the order of their arrivals; conditions are looked at once all of them wait.
     fn poll_until_quiet(&mut self, runtime: &UndrivenRuntime) -> Result<Option<How>, Fault> {
+        self.scope.note_progress();
         loop {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };
@@ -204,6 +224,7 @@ impl AsyncProgram {
                 if is_over {
                     // Dropping the calls that the code still holds cancels them, which is part of this decision.
                     self.future = None;
+                    self.drop_handlers();
                 }
                 if !runtime.is_entered() {
                     return Err(self.runtime_left_entered().into());
@@ -218,7 +239,17 @@ impl AsyncProgram {
                     return Ok(Some(How::Returned(self.outcome(result))));
                 }
             }
-            if !self.scope.wake_buffered_waiter() {
+            let handled = self.poll_handlers(runtime)?;
+            if let Some(input) = self.scope.take_continuation() {
+                // A handler asked for it.
+                self.future = None;
+                self.drop_handlers();
+                return Ok(Some(How::Continued(input)));
+            }
+            if !handled
+                && !self.scope.wake_buffered_waiter()
+                && !self.scope.wake_conditions()
+            {
                 return Ok(None);
             }
         }
@@ -231,10 +262,32 @@ impl AsyncProgram {
         }
     }
 
+    /// Polls the handlers that were woken, and begins those that have something to do. Returns whether there was one.
+    fn poll_handlers(&mut self, runtime: &UndrivenRuntime) -> Result<bool, Fault> {
+        let scope = &self.scope;
+        let mut is_entered = true;
+        let polled = self.handlers.poll(scope, || {
+            is_entered = runtime.is_entered();
+            match scope.take_fault() {
+                Some(fault) => Err(fault),
+                None if is_entered => Ok(()),
+                None => Err(String::new().into()),
+            }
+        });
+        if is_entered { polled } else { Err(self.runtime_left_entered().into()) }
+    }
+
+    /// Drops all handlers: those at work, and then the registrations.
+    fn drop_handlers(&mut self) {
+        self.handlers.clear();
+        drop(self.scope.stop_serving_all());
+    }
+
     /// Drops code that leaves another runtime entered, which exits that runtime: otherwise its processor would continue
     /// in it.
     fn runtime_left_entered(&mut self) -> String {
         self.future = None;
+        self.drop_handlers();
         format!(
             "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; use that runtime in \
              an activity or a step",
@@ -272,6 +325,17 @@ impl AsyncProgram {
     /// Refuses a wait that no resolution can end.
     fn check_waits(&self) -> Result<(), String> {
         if self.future.is_some() && self.scope.unresolved() == 0 {
+            match self.scope.condition() {
+                Some((_, true)) => return Ok(()),
+                Some((source, false)) => {
+                    return Err(format!(
+                        "workflow `{}` waits for a condition at {source} that nothing can make true, because it waits for \
+                         nothing else and has no handler; register one (`ctx.serve`) and keep its guard",
+                        self.workflow
+                    ));
+                }
+                None => {}
+            }
             if let Some(deadlock) = self.scope.deadlock() {
                 return Err(format!("workflow `{}` {deadlock}", self.workflow));
             }
@@ -293,7 +357,7 @@ impl Program for AsyncProgram {
         resolution: &Event,
         locals: Locals,
     ) -> Result<Decisions, Fault> {
-        if self.root.take() {
+        if self.root.take() || self.handlers.take_woken() {
             return Err(format!(
                 "workflow `{}` was woken from outside the engine: it waits for something that is not durable, \
                  such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
@@ -331,7 +395,24 @@ impl Program for AsyncProgram {
 
     fn bytes(&self) -> usize {
         let future = self.future.as_ref().map_or(0, |future| size_of_val(&**future));
-        future + self.scope.buffered_bytes()
+        future + self.handlers.bytes() + self.scope.buffered_bytes()
+    }
+
+    fn refusal(&self, update: &Name, request: &Payload) -> Option<String> {
+        let check = self.scope.check_of(update)?;
+        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        let checked = self.bare.run(|_| check(request));
+        self.scope.mark().end();
+        match checked {
+            Ok(checked) => checked.err().map(|refusal| refusal.to_string()),
+            Err(Violation::Panicked(panic)) => {
+                Some(format!("the check of update `{update}` panicked: {panic}"))
+            }
+            Err(Violation::NotDurable { operation, .. }) => Some(format!(
+                "the check of update `{update}` {}: {}",
+                operation.action, operation.alternative
+            )),
+        }
     }
 
     fn waits(&self, limit: usize) -> Vec<Awaited> {
@@ -343,8 +424,11 @@ impl Drop for AsyncProgram {
     /// Leaving memory is no decision, so the calls of the dropped futures are not cancelled.
     fn drop(&mut self) {
         self.scope.detach();
-        if let Some(future) = self.future.take()
-            && let Err(violation) = self.bare.run(|_| drop(future))
+        let (future, handlers) = (self.future.take(), std::mem::take(&mut self.handlers));
+        // The code of a registered handler may hold the scope, which holds the code.
+        let served = self.scope.stop_serving_all();
+        if (future.is_some() || !handlers.is_empty() || !served.is_empty())
+            && let Err(violation) = self.bare.run(|_| drop((future, handlers, served)))
         {
             tracing::warn!(run = %self.scope.run(), "the workflow's code could not be dropped when the run left memory: {}", self.diagnosis(&violation));
         }

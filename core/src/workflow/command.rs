@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, RunId};
+use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
@@ -72,6 +72,8 @@ pub(crate) enum Command {
         /// The same, if the workflow returns in this poll.
         at_end: ChildPolicy,
     },
+    /// Boxed, as above.
+    ReplyToUpdate(Box<ReplyToUpdate>),
 }
 
 /// A run for another run's workflow to start.
@@ -83,6 +85,16 @@ pub(crate) struct StartChild {
     pub(crate) input: Payload,
     pub(crate) key: Option<String>,
     pub(crate) at_end: ChildPolicy,
+}
+
+/// The answer to an update, or that there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplyToUpdate {
+    /// The call that took the update.
+    pub(crate) id: CommandId,
+    pub(crate) message: MessageId,
+    pub(crate) update: Name,
+    pub(crate) answer: Option<Payload>,
 }
 
 /// A signal for a run.
@@ -133,6 +145,7 @@ impl Command {
             | Self::BeginCompensations { id } => *id,
             Self::SendSignal(send) => send.id,
             Self::StartChild(start) => start.id,
+            Self::ReplyToUpdate(reply) => reply.id,
         }
     }
 
@@ -149,6 +162,10 @@ impl Command {
                 Self::StartChild(start) => EVENT_BYTES + 2 * start.input.bytes().len(),
                 // A message to the child follows from it.
                 Self::RequestChildCancel { .. } | Self::CancelChild { .. } => EVENT_BYTES,
+                // The event has the answer, and so has the reply.
+                Self::ReplyToUpdate(reply) => {
+                    EVENT_BYTES + reply.answer.as_ref().map_or(0, |answer| 2 * answer.bytes().len())
+                }
                 Self::CancelActivity { .. }
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
@@ -175,6 +192,13 @@ impl Command {
                 let SendSignal { id, to, signal, payload } = *send;
                 Event::SignalSent { id, to, signal, payload }
             }
+            Self::ReplyToUpdate(reply) => {
+                let ReplyToUpdate { id, message, update, answer } = *reply;
+                match answer {
+                    Some(answer) => Event::UpdateReplied { id, message, update, answer },
+                    None => Event::UpdateDropped { id, message, update },
+                }
+            }
             Self::StartChild(start) => {
                 let StartChild { id, child, workflow, input, key, at_end } = *start;
                 Event::ChildStarted { id, child, workflow, input, key, at_end }
@@ -192,7 +216,7 @@ impl Command {
     }
 
     /// Whether the recorded decision has the same kind, id and name as this command. Inputs,
-    /// deadlines, options and recipients may differ: the recorded ones apply.
+    /// deadlines, options, recipients and answers may differ: the recorded ones apply.
     pub(crate) fn matches(&self, recorded: &Event) -> bool {
         match (self, recorded) {
             (
@@ -218,6 +242,12 @@ impl Command {
             (Self::SendSignal(send), Event::SignalSent { id, signal, .. }) => {
                 send.id == *id && send.signal == *signal
             }
+            (Self::ReplyToUpdate(reply), Event::UpdateReplied { id, message, update, .. }) => {
+                reply.answer.is_some() && reply.is_to(*id, *message, update)
+            }
+            (Self::ReplyToUpdate(reply), Event::UpdateDropped { id, message, update }) => {
+                reply.answer.is_none() && reply.is_to(*id, *message, update)
+            }
             (
                 Self::ScheduleActivity { .. }
                 | Self::CancelActivity { .. }
@@ -227,12 +257,19 @@ impl Command {
                 | Self::DiscardCompensation { .. }
                 | Self::BeginCompensations { .. }
                 | Self::SendSignal(_)
+                | Self::ReplyToUpdate(_)
                 | Self::StartChild(_)
                 | Self::RequestChildCancel { .. }
                 | Self::CancelChild { .. },
                 _,
             ) => false,
         }
+    }
+}
+
+impl ReplyToUpdate {
+    fn is_to(&self, id: CommandId, message: MessageId, update: &Name) -> bool {
+        self.id == id && self.message == message && self.update == *update
     }
 }
 
@@ -259,6 +296,10 @@ impl fmt::Display for Command {
                 write!(f, "asks child `{workflow}` to cancel itself (call {id})")
             }
             Self::CancelChild { id, workflow, .. } => write!(f, "cancels child `{workflow}` (call {id})"),
+            Self::ReplyToUpdate(reply) => {
+                let does = if reply.answer.is_some() { "answers" } else { "drops" };
+                write!(f, "{does} update `{}` (call {})", reply.update, reply.id)
+            }
         }
     }
 }

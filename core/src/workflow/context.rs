@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod continuation;
+mod handlers;
 mod outward;
 
 use std::fmt;
@@ -27,9 +28,11 @@ use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::{TimerCall, TimerFuture};
+use crate::workflow::calls::update::UpdateFuture;
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::NamedSignal;
+use crate::workflow::update::Update;
 
 /// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
 ///
@@ -322,6 +325,20 @@ impl Context {
     #[track_caller]
     pub fn wait_for<T: DeserializeOwned>(&self, signal: impl Into<NamedSignal<T>>) -> SignalFuture<T> {
         SignalFuture::signal(&self.scope, signal.into().into_name(), Location::caller())
+    }
+
+    /// Waits for the next update of that name: its request, and the right to answer it. An update that arrived earlier is taken
+    /// at once, the oldest first. See [`UpdateAnswer`](crate::workflow::UpdateAnswer) for an example.
+    ///
+    /// # Errors
+    /// The future returns an error if the run is cancelled first. The run stalls if the request is not of the update's type.
+    #[track_caller]
+    pub fn wait_for_update<Q, A>(&self, update: Update<Q, A>) -> UpdateFuture<Q, A>
+    where
+        Q: DeserializeOwned + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        UpdateFuture::update(&self.scope, update, Location::caller())
     }
 
     /// Registers a compensation: an activity that is executed if the run fails or is cancelled. Compensations are

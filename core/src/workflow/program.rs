@@ -31,6 +31,10 @@ pub(crate) trait Program {
         locals: Locals,
     ) -> Result<Decisions, Fault>;
 
+    /// Why an update is not to be delivered, by the check of its definition, if the code has named that. It changes nothing,
+    /// and needs no history.
+    fn refusal(&self, update: &Name, request: &Payload) -> Option<String>;
+
     /// Gives back the room of commands that were taken, for those of the next poll.
     fn reuse(&mut self, room: Vec<Issued>);
 

@@ -1,6 +1,7 @@
 //! The scope, which a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
 //! It must not know how a command is logged, and must not poll anything.
 
+pub(crate) mod arrivals;
 pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod cancellation;
@@ -8,10 +9,11 @@ mod compensations;
 mod continuation;
 pub(crate) mod data;
 mod grants;
+pub(crate) mod handlers;
 mod local;
 pub(crate) mod permits;
-mod signals;
 mod size;
+mod updates;
 pub(crate) mod views;
 
 use std::cell::{Cell, RefCell};
@@ -21,12 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use self::arrivals::{Arrival, Arrivals, Kind};
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::cancellation::Cancellations;
 use self::compensations::Compensations;
-pub(crate) use self::signals::Received;
-use self::signals::Signals;
+use self::handlers::Handlers;
 use self::size::PollSize;
+use self::updates::Updates;
 use self::views::Views;
 use crate::data::call_map::CallMap;
 use crate::data::child::Parent;
@@ -72,7 +75,11 @@ struct Inner {
     calls: CallMap<OpenCall>,
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
-    signals: Signals,
+    signals: Arrivals,
+    updates: Updates,
+    /// How many signals and updates have arrived.
+    arrived: u64,
+    handlers: Option<Box<Handlers>>,
     compensations: Compensations,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
@@ -125,7 +132,10 @@ impl Scope {
                 cancelled_steps: None,
                 calls: CallMap::new(),
                 unresolved: 0,
-                signals: Signals::default(),
+                signals: Arrivals::default(),
+                updates: Updates::default(),
+                arrived: 0,
+                handlers: None,
                 compensations: Compensations::default(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
@@ -294,7 +304,8 @@ impl Scope {
             Some(
                 CallKind::Activity(_)
                 | CallKind::Timer(_)
-                | CallKind::Signal(_)
+                | CallKind::Arrival(..)
+                | CallKind::Condition
                 | CallKind::Permit(_)
                 | CallKind::Child(_)
                 | CallKind::Round,
@@ -304,9 +315,14 @@ impl Scope {
         open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)
     }
 
-    /// Buffers a signal and wakes the oldest waiter for its name.
-    pub(crate) fn receive(&self, signal: &Name, received: Received) {
-        let oldest = self.inner.borrow_mut().signals.receive(signal, received);
+    /// Buffers a signal or an update, and wakes the oldest waiter for its name.
+    pub(crate) fn receive(&self, kind: Kind, name: &Name, mut arrival: Arrival) {
+        let oldest = {
+            let mut inner = self.inner.borrow_mut();
+            inner.arrived += 1;
+            arrival.no = inner.arrived;
+            inner.arrivals(kind).receive(name, arrival)
+        };
         oldest.inspect(|waiter| self.wake(*waiter));
     }
 
@@ -397,14 +413,27 @@ impl Scope {
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Wakes a call that waits for a buffered signal, and returns whether there was one.
+    /// Wakes a call that waits for a buffered signal or update, and returns whether there was one.
     pub(crate) fn wake_buffered_waiter(&self) -> bool {
-        let stranded = self.inner.borrow_mut().signals.next_stranded();
+        let stranded = {
+            let mut inner = self.inner.borrow_mut();
+            let signal = inner.signals.next_stranded();
+            let has_updates = inner.updates.seen().is_some();
+            signal.or_else(|| has_updates.then(|| inner.arrivals(Kind::Update).next_stranded())?)
+        };
         stranded.inspect(|waiter| self.wake(*waiter)).is_some()
     }
 }
 
 impl Inner {
+    /// What arrived of a kind.
+    fn arrivals(&mut self, kind: Kind) -> &mut Arrivals {
+        match kind {
+            Kind::Signal => &mut self.signals,
+            Kind::Update => self.updates.arrivals(),
+        }
+    }
+
     /// Adds to the size of this poll's requests, and faults if they exceed the limits.
     fn fits(&mut self, bytes: usize, did: &dyn fmt::Display, source: Source) -> bool {
         self.size.add(bytes);

@@ -223,8 +223,8 @@ pub(super) const CANARIES: &[Canary] = &[
             },
             Edit {
                 file: "core/src/workflow/async_program.rs",
-                find: "if self.root.take() {",
-                erring: r#"if !crate::canary::is("PolledPerBatch") && self.root.take() {"#,
+                find: "if self.root.take() || self.handlers.take_woken() {",
+                erring: r#"if !crate::canary::is("PolledPerBatch") && (self.root.take() || self.handlers.take_woken()) {"#,
             },
             Edit {
                 file: "core/src/workflow/async_program.rs",

@@ -8,7 +8,7 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard,
-    PublishedView, Released, RunKey, RunLink, SentMessage, StoreError, Submission, Undelivered,
+    PublishedView, Released, Reply, RunKey, RunLink, SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -271,6 +271,11 @@ impl State {
         }
         for PublishedView { run, view, seq } in &append.views {
             self.views.entry(*run).or_default().insert(view.clone(), *seq);
+            self.hint(Hint::Published(run.shard()));
+        }
+        for Reply { run, message, body } in &append.replies {
+            // The first reply to a message stays.
+            self.replies.entry((*message, *run)).or_insert_with(|| body.clone());
             self.hint(Hint::Published(run.shard()));
         }
         for suspect in &append.suspects {

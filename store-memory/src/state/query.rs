@@ -3,10 +3,11 @@
 
 use std::ops::Bound;
 
-use pgworkflows_core::id::{LeaseId, ShardId};
+use bytes::Bytes;
+use pgworkflows_core::id::{LeaseId, MessageId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription,
-    RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
+    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, Reply,
+    RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -24,8 +25,22 @@ impl State {
                 let seq = if is_continued { Notice::CONTINUED } else { last? };
                 (Some(seq) > after).then_some(Notice::Published { run: topic.run, after, seq })
             }
+            What::Replied { message } => {
+                let body = self.reply_to(message, topic.run)?.clone();
+                Some(Notice::Replied(Reply { run: topic.run, message, body }))
+            }
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
+    }
+
+    /// The reply to a message: of the run, or of another one of its chain.
+    fn reply_to(&self, message: MessageId, run: RunId) -> Option<&Bytes> {
+        let own = self.replies.get(&(message, run));
+        let is_continued = self.current_of(run) != run;
+        let mut replies = self.replies.range((message, RunId::from_u128(0))..);
+        own.or_else(|| {
+            replies.next().filter(|((of, _), _)| is_continued && *of == message).map(|(_, body)| body)
+        })
     }
 
     /// The end of a run: if it was continued, that of the last run of its chain.

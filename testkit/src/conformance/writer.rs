@@ -13,7 +13,7 @@ use pgworkflows_core::id::{
 use pgworkflows_core::store::{
     Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
-    OpenRow, OpenState, OpenedRun, PublishedView, Release, Released, SentMessage, Session, Standing,
+    OpenRow, OpenState, OpenedRun, PublishedView, Release, Released, Reply, SentMessage, Session, Standing,
     StoreError, Suspect, SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
 };
 
@@ -299,6 +299,12 @@ impl Draft {
     /// Says that this event of the run published a view.
     pub(super) fn publish(mut self, run: RunId, view: &str, seq: u32) -> Self {
         self.append.views.push(PublishedView { run, view: view.into(), seq: EventSeq::new(seq) });
+        self
+    }
+
+    /// Replies to a message of the run.
+    pub(super) fn reply(mut self, run: RunId, message: MessageId, body: &'static str) -> Self {
+        self.append.replies.push(Reply { run, message, body: Bytes::from_static(body.as_bytes()) });
         self
     }
 

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use pgworkflows_core::activity::RetryPolicy;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
-use pgworkflows_core::{NamedSignal, RunHandle, RunId, View, Workflow};
+use pgworkflows_core::{NamedSignal, RunHandle, RunId, Update, View, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -146,6 +146,19 @@ impl<W: Workflow> TestRun<W> {
         content: T,
     ) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.signal(signal, content)).await??)
+    }
+
+    /// Sends an update, and returns its answer. It is driven until then, so give it a
+    /// [`timeout`](pgworkflows_core::client::UpdateRun::timeout) by [`TestRun::handle`] if the run may not answer.
+    ///
+    /// # Errors
+    /// Returns the errors of [`RunHandle::update`].
+    pub async fn update<Q, A>(&self, update: Update<Q, A>, request: Q) -> Result<A, Error>
+    where
+        Q: Serialize + DeserializeOwned,
+        A: DeserializeOwned + 'static,
+    {
+        self.env.drive(self.handle.update(update, request)).await?.map_err(Into::into)
     }
 
     /// The newest value that the run has published of a view; `None` if it has not published any.

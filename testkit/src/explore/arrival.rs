@@ -23,6 +23,7 @@ enum Kind {
     Activity { call: u32, name: Name },
     Step { call: u32, name: Name },
     Signal(Name),
+    Update(Name),
     Cancel,
     Terminate,
     Time,
@@ -42,6 +43,11 @@ impl Arrival {
     /// A signal of that name arrives.
     pub fn signal(name: impl Into<Name>) -> Self {
         Self(Kind::Signal(name.into()))
+    }
+
+    /// An update of that name arrives.
+    pub fn update(name: impl Into<Name>) -> Self {
+        Self(Kind::Update(name.into()))
     }
 
     /// A cancellation arrives.
@@ -66,6 +72,7 @@ impl fmt::Display for Arrival {
             Kind::Activity { call, name } => write!(f, "Arrival::activity({name:?}, {call})"),
             Kind::Step { call, name } => write!(f, "Arrival::step({name:?}, {call})"),
             Kind::Signal(name) => write!(f, "Arrival::signal({name:?})"),
+            Kind::Update(name) => write!(f, "Arrival::update({name:?})"),
             Kind::Cancel => f.write_str("Arrival::cancel()"),
             Kind::Terminate => f.write_str("Arrival::terminate()"),
             Kind::Time => f.write_str("Arrival::time()"),

@@ -278,6 +278,7 @@ fn children_of(frame: &Frame) -> Vec<RunId> {
 fn message(submission: &Submission) -> Option<Arrival> {
     match submission.kind().ok()? {
         MessageKind::Signal(name) => Some(Arrival::signal(name)),
+        MessageKind::Update(name) => Some(Arrival::update(name)),
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
         // The outcome of an activity is held back before its executor reports it, and requests to pause, resume or retry bring nothing.

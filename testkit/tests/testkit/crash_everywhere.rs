@@ -59,6 +59,42 @@ workflow!(Everything, "everything", |ctx, succeeds: bool| -> u64 {
     Ok(drawn + sent)
 });
 
+const ADD: Update<u64, u64> = Update::new("add");
+
+// Updates that a handler answers, one that the main line takes, and one that is dropped.
+workflow!(Serves, "serves", |ctx, _input: u64| -> u64 {
+    let sum = Shared::new(0);
+    let (inner, adding) = (ctx.clone(), sum.clone());
+    let adds = ctx.serve(ADD, async move |number| {
+        inner.activity::<Try>(true).await.ok();
+        adding.with(|sum| {
+            *sum += number;
+            *sum
+        })
+    });
+    ctx.until(|| sum.with(|sum| *sum >= 7)).await?;
+    adds.drain().await?;
+    drop(ctx.wait_for_update(ADD).await?);
+    let (number, answer) = ctx.wait_for_update(ADD).await?;
+    answer.send(number);
+    Ok(sum.with(|sum| *sum))
+});
+
+#[tokio::test]
+async fn crashes_make_no_difference_to_updates_and_their_handlers() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Serves>(0).await?;
+        for (number, sum) in [(3, 3), (4, 7)] {
+            assert_eq!(run.update(ADD, number).await?, sum);
+        }
+        assert!(run.update(ADD, 1).await.unwrap_err().to_string().contains("without an answer"));
+        assert_eq!(run.update(ADD, 9).await?, 9);
+        Ok(run)
+    };
+    let crashed = crash_everywhere(&definition::<Serves>(), script).assert().await;
+    assert!(crashed.crash_points >= 3 * 6, "{crashed}");
+}
+
 async fn everything(env: TestEnv, succeeds: bool) -> Result<TestRun<Everything>, Error> {
     let run = env.start::<Everything>(succeeds).await?;
     env.advance(HOUR + HOUR / 2).await;

@@ -86,6 +86,51 @@ async fn publishing_adds_no_order_and_the_view_has_the_last_value_in_each() {
     assert_eq!((explored.orders, explored.exhaustive), (6, true));
 }
 
+const ADD: Update<u64, u64> = Update::new("add");
+
+// Serves updates beside an activity, and returns what has arrived when that ends.
+workflow!(ServesWhile, "serves-while", |ctx, count: u64| -> u64 {
+    let sum = Shared::new(0);
+    let adding = sum.clone();
+    let adds = ctx.serve(ADD, async move |number| {
+        adding.with(|sum| {
+            *sum += number;
+            *sum
+        })
+    });
+    ctx.activity::<Work>(count).await?;
+    adds.drain().await?;
+    Ok(sum.with(|sum| *sum))
+});
+
+#[tokio::test]
+async fn updates_arrive_in_every_order_and_are_answered_or_find_the_run_over() {
+    let sums = RefCell::new(BTreeSet::new());
+    let script = async |env: TestEnv| {
+        let run = env.start::<ServesWhile>(1).await?;
+        let client = run.handle().clone();
+        env.drive(async move {
+            let asks = [1, 10].map(|number| client.update(ADD, number).timeout(MINUTE));
+            for answer in futures::future::join_all(asks).await {
+                match answer {
+                    Ok(sum) => assert!([1, 10, 11].contains(&sum), "{sum}"),
+                    Err(error) => assert!(error.is_run_over() || error.is_update_dropped(), "{error}"),
+                }
+            }
+        })
+        .await?;
+        Ok(run)
+    };
+    let explored = explore(&definition::<ServesWhile>(), script, async |run: TestRun<ServesWhile>| {
+        let sum = run.result().await?;
+        sums.borrow_mut().insert(sum);
+        Ok(())
+    });
+    let explored = explored.assert().await;
+    assert!(explored.orders >= 4, "{explored}");
+    assert!(sums.borrow().contains(&0) && sums.borrow().contains(&11), "{:?}", sums.borrow());
+}
+
 #[tokio::test]
 async fn orders_beyond_the_limit_are_drawn_with_the_seed() {
     let draw = async |seed| {

@@ -74,7 +74,9 @@ impl Model {
         let afters = [None, Some(EventSeq::new(3))].map(|after| What::Published { after });
         let topics = |run: &RunId| {
             let run = *run;
-            [What::Closed].into_iter().chain(afters).map(move |what| Topic { run, what })
+            let replies = [0, 1, 2].map(|message| What::Replied { message: MessageId::from_u128(message) });
+            let what = [What::Closed].into_iter().chain(afters).chain(replies);
+            what.map(move |what| Topic { run, what })
         };
         Operation::Watch(Watch { topics: self.pool.iter().flat_map(topics).collect(), bytes })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView, Released,
-    RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
+    Reply, RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -95,6 +95,11 @@ impl Model {
                 let seq = EventSeq::new(first + dice.below((seq.get() - first) as usize) as u32);
                 append.views.push(PublishedView { run: id, view: view.into(), seq });
             }
+        }
+        if dice.chance(20) {
+            let message = MessageId::from_u128(dice.below(3) as u128);
+            let body = Bytes::from(format!("reply {}", dice.below(1_000)));
+            append.replies.push(Reply { run: id, message, body });
         }
         let read = self.read.iter().filter(|(run, _)| *run == id);
         append.consumed.extend(read.map(|(run, message)| reference(*run, *message)));

@@ -8,11 +8,13 @@ mod starts;
 mod chains;
 mod children;
 mod fan_out;
+mod handlers;
 mod outward;
 mod races;
 mod signals;
 mod steps;
 mod timers;
+mod updates;
 mod views;
 
 mod attempts;

@@ -18,7 +18,7 @@ use crate::data::time::Timestamp;
 use crate::host::Host;
 use crate::log::event::Event;
 use crate::log::wire;
-use crate::store::append::{ClosedRun, ClosedStatus, OpenRow};
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, Reply};
 use crate::store::error::StoreError;
 use crate::store::frame::Frame;
 use crate::store::history::{Load, Loaded, RunHistory};
@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) submit_answers: VecDeque<Result<Submitted, StoreError>>,
     pub(super) closed_errors: VecDeque<StoreError>,
     pub(super) closed: BTreeMap<RunId, ClosedRun>,
+    /// The reply to every update.
+    pub(super) reply: Option<Bytes>,
     pub(super) described: BTreeMap<RunId, RunDescription>,
     pub(super) keys: BTreeMap<(String, String), RunId>,
     pub(super) frames: Vec<Frame>,
@@ -179,6 +181,10 @@ impl Store for FakeStore {
                 let published = watch.topics.iter().filter_map(|topic| match (topic.what, last) {
                     (What::Published { after }, Some(seq)) if Some(seq) > after => {
                         Some(Notice::Published { run: topic.run, after, seq })
+                    }
+                    (What::Replied { message }, _) => {
+                        let body = state.reply.clone()?;
+                        Some(Notice::Replied(Reply { run: topic.run, message, body }))
                     }
                     (What::Published { .. } | What::Closed, _) => None,
                 });

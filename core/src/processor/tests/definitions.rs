@@ -11,6 +11,7 @@ use crate::testing::{activity, panic_if_broken, run_id};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 use crate::workflow::signal::Signal;
+use crate::workflow::update::Update;
 
 pub(super) const GO: Signal<u32> = Signal::new("go");
 
@@ -57,6 +58,19 @@ workflow!(Waits, "waits", |ctx, _input| {
             return Ok(sum);
         }
     }
+});
+pub(super) const RAISE: Update<u32, u32> = Update::new("raise").check(|cents| match cents {
+    0 => Err("a raise of nothing".into()),
+    _ => Ok(()),
+});
+workflow!(Raises, "raises", |ctx, _input| {
+    let mut sum = 0;
+    while sum < 100 {
+        let (cents, answer) = ctx.wait_for_update(RAISE).await?;
+        sum += cents;
+        answer.send(sum);
+    }
+    Ok(sum)
 });
 workflow!(Tells, "tells", |ctx, input| {
     ctx.signal(run_id(input.into()), GO, 5);
@@ -163,6 +177,7 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<CallsUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
+        .and_then(|()| definitions.workflow::<Raises>())
         .and_then(|()| definitions.workflow::<Tells>())
         .and_then(|()| definitions.workflow::<TellsNobody>())
         .and_then(|()| definitions.workflow::<Echoes>())

@@ -184,7 +184,11 @@ where
                 Err(WorkflowError::cancelled())
             }
             Resolution::Failed(failure) => Err(WorkflowError::failed(*failure)),
-            Resolution::Value(_) | Resolution::Fired | Resolution::Compensated(_) | Resolution::Cancelled => {
+            Resolution::Value(_)
+            | Resolution::Fired
+            | Resolution::Asked(_)
+            | Resolution::Compensated(_)
+            | Resolution::Cancelled => {
                 return site.outcome("result", resolution);
             }
         })

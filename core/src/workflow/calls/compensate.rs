@@ -45,9 +45,11 @@ impl DurableCall for CompensateCall {
     fn value(_: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         match resolution {
             Resolution::Compensated(uncompensated) => Some(uncompensated),
-            Resolution::Value(_) | Resolution::Failed(_) | Resolution::Fired | Resolution::Cancelled => {
-                unreachable!("a round ends in one way")
-            }
+            Resolution::Value(_)
+            | Resolution::Failed(_)
+            | Resolution::Fired
+            | Resolution::Asked(_)
+            | Resolution::Cancelled => unreachable!("a round ends in one way"),
         }
     }
 }

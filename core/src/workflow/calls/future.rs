@@ -115,7 +115,7 @@ impl CallSite {
             Resolution::Failed(failure) => {
                 Err(WorkflowError::call_failed(self.label.noun, &self.label.name, *failure))
             }
-            Resolution::Cancelled | Resolution::Fired | Resolution::Compensated(_) => {
+            Resolution::Cancelled | Resolution::Fired | Resolution::Asked(_) | Resolution::Compensated(_) => {
                 Err(WorkflowError::cancelled())
             }
         })

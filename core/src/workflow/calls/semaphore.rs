@@ -136,6 +136,7 @@ impl<'a> Future for AcquireFuture<'a> {
             Resolution::Cancelled
             | Resolution::Value(_)
             | Resolution::Failed(_)
+            | Resolution::Asked(_)
             | Resolution::Compensated(_) => {
                 semaphore.permits.forget(call);
                 Err(WorkflowError::cancelled())

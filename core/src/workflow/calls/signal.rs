@@ -11,6 +11,7 @@ use crate::data::name::Name;
 use crate::workflow::command::Source;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
+use crate::workflow::scope::arrivals::Kind;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::call_handle::CallHandle;
 
@@ -31,11 +32,11 @@ impl<T: DeserializeOwned> DurableCall for SignalCall<T> {
     type Output = WorkflowResult<T>;
 
     fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
-        if let Err(problem) = Name::check("signal", &site.label.name) {
+        if let Err(problem) = site.scope.may_wait_for(Kind::Signal, &site.label.name) {
             site.fault(problem);
             return None;
         }
-        let kind = CallKind::Signal(site.label.name.clone());
+        let kind = CallKind::Arrival(Kind::Signal, site.label.name.clone());
         Some(Opened::Waits(CallHandle::open(&site.scope, kind, site.source)))
     }
 
@@ -44,6 +45,6 @@ impl<T: DeserializeOwned> DurableCall for SignalCall<T> {
     }
 
     fn poll(handle: &mut CallHandle, site: &CallSite, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        handle.poll_signal(&site.label.name, task)
+        handle.poll_arrival(Kind::Signal, &site.label.name, task)
     }
 }

@@ -1,7 +1,9 @@
 //! Tests of the events that each durable call logs. They must not need a processor.
 
+mod handlers;
 mod races;
 mod scopes;
+mod updates;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

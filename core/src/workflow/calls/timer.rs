@@ -70,6 +70,7 @@ impl DurableCall for TimerCall {
             Resolution::Cancelled
             | Resolution::Value(_)
             | Resolution::Failed(_)
+            | Resolution::Asked(_)
             | Resolution::Compensated(_) => Err(WorkflowError::cancelled()),
         })
     }

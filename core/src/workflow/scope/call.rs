@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::arrivals::{Arrival, Kind};
 use super::cancellation::CancelScope;
 use super::permits::Permits;
 use crate::data::child::ChildPolicy;
@@ -33,12 +34,15 @@ pub(crate) enum CallKind {
     Activity(Name),
     Step(Name),
     Timer(Timestamp),
-    Signal(Name),
+    /// A signal or an update of that name.
+    Arrival(Kind, Name),
     Permit(Rc<Permits>),
     /// Boxed, because it is large.
     Child(Box<OpenChild>),
     /// The end of a round of compensations.
     Round,
+    /// A condition of the run's own state.
+    Condition,
 }
 
 /// A child that the code waits for.
@@ -72,10 +76,10 @@ impl CallKind {
                 let OpenChild { workflow, on_cancel: policy, at_end, .. } = (**child).clone();
                 CancelAction::Command(Command::CancelChild { id, workflow, policy, at_end })
             }
-            // A signal stays buffered until a call takes it.
+            // A signal or an update stays buffered until something takes it.
             // A permit is passed on by the future that waits for it.
             // A round that has begun goes on.
-            Self::Signal(_) | Self::Permit(_) | Self::Round => CancelAction::Nothing,
+            Self::Arrival(..) | Self::Permit(_) | Self::Condition | Self::Round => CancelAction::Nothing,
         }
     }
 
@@ -89,15 +93,16 @@ impl CallKind {
             | Self::Activity(_)
             | Self::Step(_)
             | Self::Timer(_)
-            | Self::Signal(_)
+            | Self::Arrival(..)
+            | Self::Condition
             | Self::Permit(_)
             | Self::Round => None,
         }
     }
 
-    /// Whether something outside of the code resolves the call, and not another branch of the run.
+    /// Whether something outside of the code resolves the call, and not another branch or handler of the run.
     pub(super) fn is_external(&self) -> bool {
-        !matches!(self, Self::Permit(_))
+        !matches!(self, Self::Permit(_) | Self::Condition)
     }
 }
 
@@ -124,6 +129,16 @@ pub(crate) enum Resolution {
     Fired,
     Compensated(Vec<Uncompensated>),
     Cancelled,
+    /// An update was taken. Boxed, as above.
+    Asked(Box<Asked>),
+}
+
+/// An update that a call has taken.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The call.
+    pub(crate) id: CommandId,
+    pub(crate) arrival: Arrival,
 }
 
 impl fmt::Display for CallKind {
@@ -132,9 +147,10 @@ impl fmt::Display for CallKind {
             Self::Activity(name) => write!(f, "activity `{name}`"),
             Self::Step(name) => write!(f, "step `{name}`"),
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
-            Self::Signal(name) => write!(f, "signal `{name}`"),
+            Self::Arrival(kind, name) => write!(f, "{kind} `{name}`"),
             Self::Child(child) => write!(f, "child `{}` (run {})", child.workflow, child.child),
             Self::Permit(permits) => permits.fmt(f),
+            Self::Condition => f.write_str("a condition"),
             Self::Round => f.write_str("compensations"),
         }
     }

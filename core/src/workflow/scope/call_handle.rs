@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::Scope;
-use super::call::{CallKind, OpenCall, Resolution};
+use super::arrivals::Kind;
+use super::call::{Asked, CallKind, OpenCall, Resolution};
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::workflow::command::Source;
@@ -59,7 +60,8 @@ impl CallHandle {
             CallKind::Activity(_)
             | CallKind::Step(_)
             | CallKind::Timer(_)
-            | CallKind::Signal(_)
+            | CallKind::Arrival(..)
+            | CallKind::Condition
             | CallKind::Permit(_)
             | CallKind::Round => None,
         }
@@ -98,29 +100,37 @@ impl CallHandle {
         drop(unused);
     }
 
-    /// Returns the next buffered signal of that name, or the call's resolution.
-    pub(crate) fn poll_signal(&mut self, signal: &Name, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+    /// Returns the next arrival of that name, or the call's resolution.
+    pub(crate) fn poll_arrival(
+        &mut self,
+        kind: Kind,
+        name: &Name,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<Resolution> {
         let taken = {
             let mut inner = self.scope.inner.borrow_mut();
             let cancelled = inner.calls.get(self.id).is_some_and(|call| call.resolution.is_some());
             if cancelled {
-                inner.signals.forget_waiter(signal, self.id);
+                inner.arrivals(kind).forget_waiter(name, self.id);
             }
-            let taken = if cancelled { None } else { inner.signals.take(signal, self.id) };
-            taken.map(|payload| {
+            let taken = if cancelled { None } else { inner.arrivals(kind).take(name, self.id) };
+            taken.map(|arrival| {
                 inner.unresolved -= 1;
-                (payload, inner.calls.remove(self.id))
+                (arrival, inner.calls.remove(self.id))
             })
         };
-        let Some((payload, _call)) = taken else {
+        let Some((arrival, _call)) = taken else {
             let polled = self.poll(task);
             if polled.is_pending() {
-                self.scope.inner.borrow_mut().signals.wait(signal, self.id);
+                self.scope.inner.borrow_mut().arrivals(kind).wait(name, self.id);
             }
             return polled;
         };
         self.done = true;
-        Poll::Ready(Resolution::Value(payload))
+        Poll::Ready(match kind {
+            Kind::Signal => Resolution::Value(arrival.payload),
+            Kind::Update => Resolution::Asked(Box::new(Asked { id: self.id, arrival })),
+        })
     }
 }
 
@@ -141,8 +151,8 @@ impl Drop for CallHandle {
             let mut inner = self.scope.inner.borrow_mut();
             inner.unresolved -= usize::from(unresolved);
             let call = inner.calls.remove(self.id);
-            if let Some(CallKind::Signal(signal)) = call.as_ref().map(|call| &call.kind) {
-                inner.signals.forget_waiter(signal, self.id);
+            if let Some(CallKind::Arrival(kind, name)) = call.as_ref().map(|call| &call.kind) {
+                inner.arrivals(*kind).forget_waiter(name, self.id);
             }
             call
         };

@@ -2,6 +2,7 @@
 //! must not know how a successor begins.
 
 use super::Scope;
+use super::arrivals::Kind;
 use crate::data::id::EventSeq;
 use crate::data::payload::Payload;
 use crate::log::event::Event;
@@ -38,9 +39,15 @@ impl Scope {
         self.inner.borrow_mut().continuation.take().map(|input| *input)
     }
 
-    /// Takes the signals that no call has taken, in the order of their arrival.
+    /// Takes the signals and updates that nothing has taken, in the order of their arrival.
     pub(crate) fn take_left(&self) -> Vec<Event> {
-        self.inner.borrow_mut().signals.take_left()
+        let mut inner = self.inner.borrow_mut();
+        let mut left = inner.signals.take_left(Kind::Signal);
+        if inner.updates.seen().is_some() {
+            left.extend(inner.updates.arrivals().take_left(Kind::Update));
+        }
+        left.sort_unstable_by_key(|(no, _)| *no);
+        left.into_iter().map(|(_, event)| event).collect()
     }
 
     /// The number of the resolution that is being applied.

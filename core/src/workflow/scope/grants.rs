@@ -34,7 +34,8 @@ impl Scope {
                 CallKind::Activity(_)
                 | CallKind::Step(_)
                 | CallKind::Timer(_)
-                | CallKind::Signal(_)
+                | CallKind::Arrival(..)
+                | CallKind::Condition
                 | CallKind::Child(_)
                 | CallKind::Round => None,
             })

@@ -243,6 +243,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         sender,
     };
     let sent = |id, to, payload| Event::SignalSent { id, to, signal: name("upgrade"), payload };
+    let updated = |update, request, key| Event::UpdateReceived { message: MESSAGE, update, request, key };
+    let replied = |id, answer| Event::UpdateReplied { id, message: MESSAGE, update: name("cancel"), answer };
     vec![
         ("least", Event::StepCompleted { id: ID, step: name("charge"), result: NOTHING }),
         ("all", Event::StepCompleted { id: LATE_ID, step: name("größe"), result: ENCRYPTED }),
@@ -264,6 +266,12 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("from a client", signal(name("upgrade"), ENCRYPTED, some("click:7"), None)),
         ("least", sent(ID, Recipient::Run(RUN), NOTHING)),
         ("all", sent(LATE_ID, Recipient::named("trial-onboarding", "signup:42"), ENCRYPTED)),
+        ("least", updated(name("cancel"), NOTHING, None)),
+        ("all", updated(name("größe"), ENCRYPTED, some("click:7"))),
+        ("least", replied(ID, NOTHING)),
+        ("all", replied(LATE_ID, ENCRYPTED)),
+        ("least", Event::UpdateDropped { id: ID, message: MESSAGE, update: name("cancel") }),
+        ("all", Event::UpdateDropped { id: LATE_ID, message: MESSAGE, update: name("größe") }),
         ("least", Event::CancelRequested { message: MessageId::from_u128(0), reason: None }),
         ("all", Event::CancelRequested { message: MESSAGE, reason: some("no longer needed") }),
     ]
@@ -387,5 +395,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("by the parent", Message::Terminate { reason: "its parent is over".to_owned(), parent: Some(RUN) }),
         ("least", child_ended(ID, Outcome::Cancelled)),
         ("all", child_ended(LATE_ID, Outcome::Failed(declined()))),
+        ("least", Message::Update { update: name("cancel"), request: NOTHING, key: None }),
+        ("all", Message::Update { update: name("größe"), request: ENCRYPTED, key: some("click:7") }),
     ]
 }

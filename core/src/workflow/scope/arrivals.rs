@@ -1,7 +1,8 @@
-//! The signals of a run: those that no call has taken yet, and the calls that wait for one. It must not know how a call is
-//! woken.
+//! The signals of a run, and its updates: those that nothing has taken yet, and the calls that wait for one. It must not know
+//! how a call is woken.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
@@ -11,32 +12,76 @@ use crate::log::event::Event;
 /// How many names stay that have no signal and no call.
 const NAMES_KEPT: usize = 16;
 
-/// The signals of a run, by name.
+/// What arrives at a run from outside and waits until its code takes it. Signals and updates of one name are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Signal,
+    Update,
+}
+
+impl Kind {
+    /// What it is called.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Update => "update",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.noun())
+    }
+}
+
+/// A signal or an update that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Its place among all arrivals of the run.
+    pub(crate) no: u64,
+    /// The message that carried it.
+    pub(crate) message: MessageId,
+    pub(crate) payload: Payload,
+    key: Option<String>,
+    sender: Option<RunId>,
+}
+
+impl Arrival {
+    /// An arrival that has no place yet.
+    pub(crate) fn new(
+        message: MessageId,
+        payload: Payload,
+        key: Option<String>,
+        sender: Option<RunId>,
+    ) -> Self {
+        Self { no: 0, message, payload, key, sender }
+    }
+
+    /// The event that says so.
+    fn into_event(self, kind: Kind, name: Name) -> Event {
+        let Self { no: _, message, payload, key, sender } = self;
+        match kind {
+            Kind::Signal => Event::SignalReceived { message, signal: name, payload, key, sender },
+            Kind::Update => Event::UpdateReceived { message, update: name, request: payload, key },
+        }
+    }
+}
+
+/// The arrivals of one kind, by name.
 #[derive(Default)]
-pub(super) struct Signals {
+pub(super) struct Arrivals {
     /// A few names stay, because code that waited for one mostly waits for it again.
     by_name: BTreeMap<Name, OfName>,
     /// The name of the last signal that arrived, as long as it may be buffered although a call waits for it.
     arrived: Option<Name>,
     /// The size of the payloads that are buffered.
     bytes: usize,
-    /// How many signals have arrived.
-    count: u64,
-}
-
-/// A signal that arrived.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) message: MessageId,
-    pub(crate) payload: Payload,
-    pub(crate) key: Option<String>,
-    pub(crate) sender: Option<RunId>,
 }
 
 #[derive(Default)]
 struct OfName {
-    /// Each with its place among all signals that have arrived.
-    buffer: VecDeque<(u64, Received)>,
+    buffer: VecDeque<Arrival>,
     /// Calls that were not woken since their last poll, ascending.
     waiters: VecDeque<CommandId>,
 }
@@ -53,14 +98,12 @@ impl OfName {
     }
 }
 
-impl Signals {
-    /// Buffers a signal. Returns the oldest call that waits for its name and is to be woken.
-    pub(super) fn receive(&mut self, signal: &Name, received: Received) -> Option<CommandId> {
-        self.bytes += received.payload.bytes().len();
-        self.count += 1;
-        let place = self.count;
+impl Arrivals {
+    /// Buffers an arrival. Returns the oldest call that waits for its name and is to be woken.
+    pub(super) fn receive(&mut self, signal: &Name, arrival: Arrival) -> Option<CommandId> {
+        self.bytes += arrival.payload.bytes().len();
         let of_name = self.of_name(signal);
-        of_name.buffer.push_back((place, received));
+        of_name.buffer.push_back(arrival);
         let oldest = of_name.waiters.pop_front();
         if !of_name.waiters.is_empty() {
             self.arrived = Some(signal.clone());
@@ -68,35 +111,41 @@ impl Signals {
         oldest
     }
 
-    /// Takes the next buffered signal of that name for a call.
-    pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Payload> {
+    /// Takes the next arrival of that name for a call.
+    pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Arrival> {
         let of_name = self.by_name.get_mut(signal)?;
-        let (_, Received { payload: taken, .. }) = of_name.buffer.pop_front()?;
+        let taken = of_name.buffer.pop_front()?;
         of_name.remove_waiter(call);
-        self.bytes -= taken.bytes().len();
+        self.bytes -= taken.payload.bytes().len();
         self.tidy(signal);
         Some(taken)
     }
 
-    /// Takes the signals that no call has taken, in the order of their arrival.
-    pub(super) fn take_left(&mut self) -> Vec<Event> {
-        self.bytes = 0;
-        let mut left = Vec::new();
-        for (signal, of_name) in &mut self.by_name {
-            left.extend(of_name.buffer.drain(..).map(|(place, received)| (place, signal.clone(), received)));
-        }
-        left.sort_unstable_by_key(|(place, ..)| *place);
-        let event = |(_, signal, Received { message, payload, key, sender })| Event::SignalReceived {
-            message,
-            signal,
-            payload,
-            key,
-            sender,
-        };
-        left.into_iter().map(event).collect()
+    /// Takes the next arrival of that name, which no call waits for.
+    pub(super) fn take_next(&mut self, name: &Name) -> Option<Arrival> {
+        let taken = self.by_name.get_mut(name)?.buffer.pop_front()?;
+        self.bytes -= taken.payload.bytes().len();
+        self.tidy(name);
+        Some(taken)
     }
 
-    /// The size of the payloads that no call has taken.
+    /// Takes all that nothing has taken, as events with their numbers.
+    pub(super) fn take_left(&mut self, kind: Kind) -> Vec<(u64, Event)> {
+        self.bytes = 0;
+        let mut left = Vec::new();
+        for (name, of_name) in &mut self.by_name {
+            let arrivals = of_name.buffer.drain(..);
+            left.extend(arrivals.map(|arrival| (arrival.no, arrival.into_event(kind, name.clone()))));
+        }
+        left
+    }
+
+    /// The number of the next arrival of that name, if one waits to be taken.
+    pub(super) fn first_no(&self, name: &Name) -> Option<u64> {
+        self.by_name.get(name)?.buffer.front().map(|first| first.no)
+    }
+
+    /// The size of the payloads that nothing has taken.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -150,19 +199,13 @@ mod tests {
 
     #[test]
     fn names_that_are_used_once_do_not_pile_up() {
-        let mut signals = Signals::default();
-        let payload = Payload::encode(&1).unwrap();
-        let received = || Received {
-            message: MessageId::from_u128(1),
-            payload: payload.clone(),
-            key: None,
-            sender: None,
-        };
+        let mut signals = Arrivals::default();
+        let arrival = Arrival::new(MessageId::from_u128(1), Payload::encode(&1).unwrap(), None, None);
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
             signals.wait(&name, call);
-            assert_eq!(signals.receive(&name, received()), Some(call));
-            assert_eq!(signals.take(&name, call), Some(payload.clone()));
+            assert_eq!(signals.receive(&name, arrival.clone()), Some(call));
+            assert_eq!(signals.take(&name, call), Some(arrival.clone()));
             // A call that is dropped
             signals.wait(&name, call);
             signals.forget_waiter(&name, call);

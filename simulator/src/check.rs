@@ -257,10 +257,10 @@ fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
                 (Some(Event::ChildFailed { failure, .. }), None) => {
                     key.is_some() && failure.type_name == "key-taken"
                 }
-                (None, Some(last)) => {
-                    let is_terminated = matches!(history.last(), Some(Event::RunTerminated { .. }));
-                    last.is_terminal() && (is_given_up || is_terminated)
+                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunTimedOut { .. })) => {
+                    failure.type_name == "child-timed-out"
                 }
+                (None, Some(last)) => last.is_terminal() && (is_given_up || waits_for_nothing(history)),
                 (_, _) => false,
             };
             let names_its_parent = theirs.iter().all(|event| match event {
@@ -275,6 +275,19 @@ fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Whether a run ended without waiting for its children: its code was not asked, or another run goes on.
+fn waits_for_nothing(history: &[Event]) -> bool {
+    matches!(
+        history.last(),
+        Some(
+            Event::RunTerminated { .. }
+                | Event::RunTimedOut { grace_until: Some(_), .. }
+                | Event::RunContinued { .. }
+                | Event::RunRetried { .. }
+        )
+    )
 }
 
 /// A view has what was published last, and what the last poll of the code published if the run completed.

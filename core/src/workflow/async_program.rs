@@ -246,10 +246,7 @@ impl AsyncProgram {
                 self.drop_handlers();
                 return Ok(Some(How::Continued(input)));
             }
-            if !handled
-                && !self.scope.wake_buffered_waiter()
-                && !self.scope.wake_conditions()
-            {
+            if !handled && !self.scope.wake_buffered_waiter() && !self.scope.wake_conditions() {
                 return Ok(None);
             }
         }

@@ -56,7 +56,8 @@ pub(crate) struct Run {
     /// Why there is no program, if the log does not say so.
     diagnosis: Option<String>,
     /// The steps that are to begin after the pause: they were under way in another process, or before the run left memory.
-    held_steps: CallMap<StepRequest>,
+    /// Boxed, because few runs have any.
+    held_steps: Option<Box<CallMap<StepRequest>>>,
     /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
     /// runs have none.
     adoption: Option<Box<Event>>,
@@ -104,8 +105,8 @@ impl Progress {
 
 impl Run {
     fn new(id: RunId) -> Self {
-        let (state, held_steps) = (RunState::new(id), CallMap::new());
-        Self { state, program: None, diagnosis: None, held_steps, adoption: None, left: Vec::new() }
+        let state = RunState::new(id);
+        Self { state, program: None, diagnosis: None, held_steps: None, adoption: None, left: Vec::new() }
     }
 
     /// Starts a run whose workflow this worker does not know: only its start is logged.
@@ -222,7 +223,7 @@ impl Run {
         if self.state.paused.is_none() || self.state.messages.contains_key(&message) {
             return Progress::default();
         }
-        let steps = std::mem::take(&mut self.held_steps);
+        let steps = self.held_steps.take().map(|steps| *steps).unwrap_or_default();
         let mut progress = self.note(at, Event::RunUnpaused { message });
         progress.take_steps(steps, &[]);
         progress
@@ -230,7 +231,7 @@ impl Run {
 
     fn drop_program(&mut self) {
         self.program = None;
-        self.held_steps.clear();
+        self.held_steps = None;
     }
 
     /// About how many bytes it takes beside a fixed size. What its code allocates is not known, but it has decoded its input.

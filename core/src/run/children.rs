@@ -52,34 +52,41 @@ impl Request {
     }
 }
 
-/// The children without an outcome that their parent has to do with.
+/// The children without an outcome that their parent has to do with. Boxed, because most runs have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Children {
-    pending: CallMap<PendingChild>,
+pub(crate) struct Children(Option<Box<Pending>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Pending {
+    children: CallMap<PendingChild>,
     /// How many of them are to be started.
     unbound: usize,
 }
 
 impl Children {
     pub(super) fn new() -> Self {
-        Self { pending: CallMap::new(), unbound: 0 }
+        Self(None)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.pending.len()
+        self.0.as_ref().map_or(0, |pending| pending.children.len())
     }
 
     pub(crate) fn get(&self, id: CommandId) -> Option<&PendingChild> {
-        self.pending.get(id)
+        self.0.as_ref()?.children.get(id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (CommandId, &PendingChild)> {
-        self.pending.iter()
+        self.0.iter().flat_map(|pending| pending.children.iter())
+    }
+
+    fn get_mut(&mut self, id: CommandId) -> Option<&mut PendingChild> {
+        self.0.as_mut()?.children.get_mut(id)
     }
 
     /// Whether a child with a key is to be started. Until it is known whether it is bound, its parent does not end.
     pub(crate) fn are_unbound(&self) -> bool {
-        self.unbound > 0
+        self.0.as_ref().is_some_and(|pending| pending.unbound > 0)
     }
 
     /// Whether the end of the parent waits for any of them.
@@ -87,7 +94,7 @@ impl Children {
         let waits = |child: &PendingChild| {
             child.unbound.is_some() || child.decided.unwrap_or(child.at_end) == ChildPolicy::RequestAndWait
         };
-        self.pending.values().any(waits)
+        self.iter().any(|(_, child)| waits(child))
     }
 
     /// What an event, which is about to be applied, asks of children. One that is not bound yet is asked when it is.
@@ -113,8 +120,8 @@ impl Children {
             Some(ChildRequest { id, child: child.child, what: asks(child)? })
         };
         match event.call() {
-            Some(id) => self.pending.get(id).and_then(|child| request((id, child))).into_iter().collect(),
-            None if ends => self.pending.iter().filter_map(request).collect(),
+            Some(id) => self.get(id).and_then(|child| request((id, child))).into_iter().collect(),
+            None if ends => self.iter().filter_map(request).collect(),
             None => Vec::new(),
         }
     }
@@ -124,9 +131,10 @@ impl Children {
         if let Event::ChildStarted { id, child, workflow, input, key, at_end } = event {
             let start = |key: &String| Box::new(KeyedStart { key: key.clone(), input: input.clone() });
             let (workflow, unbound) = (workflow.clone(), key.as_ref().map(start));
-            self.unbound += usize::from(unbound.is_some());
             let (child, at_end, decided) = (*child, *at_end, None);
-            self.pending.insert(*id, PendingChild { child, workflow, at_end, decided, unbound });
+            let pending = self.0.get_or_insert_default();
+            pending.unbound += usize::from(unbound.is_some());
+            pending.children.insert(*id, PendingChild { child, workflow, at_end, decided, unbound });
         } else if let Event::ChildBound { id } = event {
             self.bind(*id);
         } else if let Event::ChildCancelRequested { id } = event {
@@ -139,15 +147,17 @@ impl Children {
     }
 
     fn bind(&mut self, id: CommandId) {
-        if let Some(child) = self.pending.get_mut(id) {
-            self.unbound -= usize::from(child.unbound.take().is_some());
+        if let Some(pending) = &mut self.0
+            && let Some(child) = pending.children.get_mut(id)
+        {
+            pending.unbound -= usize::from(child.unbound.take().is_some());
         }
         self.forget_unless_awaited(id);
     }
 
     /// The parent has decided what is to become of the child.
     fn decide(&mut self, id: CommandId, policy: ChildPolicy) {
-        if let Some(child) = self.pending.get_mut(id) {
+        if let Some(child) = self.get_mut(id) {
             child.decided = Some(policy);
         }
         self.forget_unless_awaited(id);
@@ -155,13 +165,15 @@ impl Children {
 
     /// The child has an outcome.
     fn remove(&mut self, id: CommandId) {
-        let removed = self.pending.remove(id);
-        self.unbound -= usize::from(removed.is_some_and(|child| child.unbound.is_some()));
+        let Some(pending) = &mut self.0 else { return };
+        let removed = pending.children.remove(id);
+        pending.unbound -= usize::from(removed.is_some_and(|child| child.unbound.is_some()));
+        self.forget_if_empty();
     }
 
     /// The parent ends: it decides about those about which it has not decided before.
     pub(super) fn end(&mut self) {
-        let undecided = self.pending.iter().filter(|(_, child)| child.decided.is_none());
+        let undecided = self.iter().filter(|(_, child)| child.decided.is_none());
         let undecided: Vec<_> = undecided.map(|(id, child)| (id, child.at_end)).collect();
         undecided.into_iter().for_each(|(id, policy)| self.decide(id, policy));
     }
@@ -176,6 +188,15 @@ impl Children {
             child.unbound.is_none()
                 && child.decided.is_some_and(|policy| policy != ChildPolicy::RequestAndWait)
         };
-        self.pending.remove_if(id, is_useless);
+        if let Some(pending) = &mut self.0 {
+            pending.children.remove_if(id, is_useless);
+        }
+        self.forget_if_empty();
+    }
+
+    fn forget_if_empty(&mut self) {
+        if self.len() == 0 {
+            self.clear();
+        }
     }
 }

@@ -374,7 +374,7 @@ impl Replay {
             }
             None if self.run.can_release() => self.run.release(turn, &mut progress),
             None if self.run.state.paused.is_some() => {
-                self.run.held_steps = std::mem::take(&mut progress.steps);
+                self.run.held_steps = Some(Box::new(std::mem::take(&mut progress.steps)));
             }
             None => {}
         }

@@ -34,8 +34,8 @@ pub(crate) struct RunState {
     pub(crate) key: Option<String>,
     /// The workflow's input.
     pub(crate) input: Option<Payload>,
-    /// Its place in its chain, if it continues another run.
-    pub(crate) chain: Option<ChainLink>,
+    /// Its place in its chain, if it continues another run. Boxed, because few runs do.
+    pub(crate) chain: Option<Box<ChainLink>>,
     /// The retries of the whole run. Boxed, because few runs have any.
     pub(crate) retry: Option<Box<RunRetry>>,
     /// The number of the last event.
@@ -379,7 +379,7 @@ impl RunState {
         self.workflow = workflow.clone();
         self.input = Some(input.clone());
         self.key.clone_from(key);
-        self.chain = *chain;
+        self.chain = chain.map(Box::new);
         self.retry.clone_from(run_retry);
         self.lease = Some(*lease);
         self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));

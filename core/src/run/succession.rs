@@ -111,7 +111,8 @@ impl Run {
     fn successor(&mut self, at: Timestamp, beginning: Beginning) -> Box<Successor> {
         let left = std::mem::take(&mut self.left);
         let state = &self.state;
-        let (run, link) = (id_after(state.id, at), ChainLink::after(state.id, state.chain));
+        let (run, link) =
+            (id_after(state.id, at), ChainLink::after(state.id, state.chain.as_deref().copied()));
         let Beginning { input, start_at, retry } = beginning;
         let (parent, (deadline, grace_until)) = (state.parent.as_deref(), state.limits());
         let started = Event::RunStarted {

@@ -35,7 +35,6 @@ pub(crate) type WorkflowFuture = LocalBoxFuture<'static, Result<Payload, Workflo
 
 /// A program that is an `async fn`.
 pub(crate) struct AsyncProgram {
-    workflow: Name,
     make: Arc<MakeFuture>,
     scope: Rc<Scope>,
     bare: Arc<BareRuntime>,
@@ -73,16 +72,10 @@ impl WakeFlag {
 }
 
 impl AsyncProgram {
-    pub(crate) fn new(
-        workflow: Name,
-        make: Arc<MakeFuture>,
-        scope: Rc<Scope>,
-        bare: Arc<BareRuntime>,
-    ) -> Self {
+    pub(crate) fn new(make: Arc<MakeFuture>, scope: Rc<Scope>, bare: Arc<BareRuntime>) -> Self {
         let root = Arc::new(WakeFlag::default());
         let waker = Waker::from(Arc::clone(&root));
         Self {
-            workflow,
             make,
             scope,
             bare,
@@ -288,7 +281,7 @@ impl AsyncProgram {
         format!(
             "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; use that runtime in \
              an activity or a step",
-            self.workflow,
+            self.scope.workflow(),
             self.location(None)
         )
     }
@@ -301,7 +294,7 @@ impl AsyncProgram {
             }
             Violation::NotDurable { operation, line } => format!(
                 "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run resumes",
-                self.workflow,
+                self.scope.workflow(),
                 operation.action,
                 self.location(line.as_deref()),
                 operation.alternative
@@ -328,18 +321,18 @@ impl AsyncProgram {
                     return Err(format!(
                         "workflow `{}` waits for a condition at {source} that nothing can make true, because it waits for \
                          nothing else and has no handler; register one (`ctx.serve`) and keep its guard",
-                        self.workflow
+                        self.scope.workflow()
                     ));
                 }
                 None => {}
             }
             if let Some(deadlock) = self.scope.deadlock() {
-                return Err(format!("workflow `{}` {deadlock}", self.workflow));
+                return Err(format!("workflow `{}` {deadlock}", self.scope.workflow()));
             }
             return Err(format!(
                 "workflow `{}` waits for something that is not durable, such as a tokio timer or a channel; use \
                  `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step",
-                self.workflow
+                self.scope.workflow()
             ));
         }
         Ok(())
@@ -359,7 +352,7 @@ impl Program for AsyncProgram {
                 "workflow `{}` was woken from outside the engine: it waits for something that is not durable, \
                  such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
                  or a step",
-                self.workflow
+                self.scope.workflow()
             )
             .into());
         }
@@ -367,7 +360,7 @@ impl Program for AsyncProgram {
         self.scope.set_seq(seq);
         self.scope.set_locals(locals);
         if !self.scope.mark().begin_again(self.polled) {
-            self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+            self.scope.mark().begin(self.scope.run(), self.scope.workflow(), self.scope.last_source());
         }
         let runtime = self.bare.idle_runtime();
         let result = runtime.run(|runtime| {
@@ -397,7 +390,7 @@ impl Program for AsyncProgram {
 
     fn refusal(&self, update: &Name, request: &Payload) -> Option<String> {
         let check = self.scope.check_of(update)?;
-        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        self.scope.mark().begin(self.scope.run(), self.scope.workflow(), self.scope.last_source());
         let checked = self.bare.run(|_| check(request));
         self.scope.mark().end();
         match checked {

@@ -123,7 +123,7 @@ mod tests {
         });
         let (run, workflow) = (RunId::from_u128(0), Name::from_static("sleeper"));
         let scope = Scope::new(run, workflow.clone(), 100, Arc::default(), Arc::clone(&mark));
-        let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
+        let mut program = AsyncProgram::new(make, Rc::clone(&scope), Arc::default());
 
         // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();

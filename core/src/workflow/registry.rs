@@ -161,7 +161,7 @@ impl Programs for Registry {
         let (child_ids, mark) = (Arc::clone(&self.child_ids), Arc::clone(&self.mark));
         let scope = Scope::new(run, workflow.clone(), limit, child_ids, mark);
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
-        Some(Box::new(AsyncProgram::new(workflow, make, scope, bare)))
+        Some(Box::new(AsyncProgram::new(make, scope, bare)))
     }
 }
 

@@ -80,7 +80,8 @@ struct Inner {
     /// How many signals and updates have arrived.
     arrived: u64,
     handlers: Option<Box<Handlers>>,
-    compensations: Compensations,
+    /// Boxed, because most runs have none.
+    compensations: Option<Box<Compensations>>,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -136,7 +137,7 @@ impl Scope {
                 updates: Updates::default(),
                 arrived: 0,
                 handlers: None,
-                compensations: Compensations::default(),
+                compensations: None,
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),

@@ -29,8 +29,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "the end of a run does not wait for a round of compensations that its code has dropped",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "if undoes || !self.state.rounds.is_empty() {",
-            erring: r#"if undoes || !self.state.rounds.is_empty() && !crate::canary::is("RoundDropped") {"#,
+            find: "            let waits = !self.state.rounds.is_empty() || self.state.children.delay_the_end();",
+            erring: r#"            let waits = !self.state.rounds.is_empty() && !crate::canary::is("RoundDropped")
+                || self.state.children.delay_the_end();"#,
         }],
     },
 ];

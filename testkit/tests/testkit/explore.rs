@@ -114,7 +114,11 @@ async fn updates_arrive_in_every_order_and_are_answered_or_find_the_run_over() {
             for answer in futures::future::join_all(asks).await {
                 match answer {
                     Ok(sum) => assert!([1, 10, 11].contains(&sum), "{sum}"),
-                    Err(error) => assert!(error.is_run_over() || error.is_update_dropped(), "{error}"),
+                    // Its time may be over before the store takes it.
+                    Err(error) => {
+                        let is_known = error.is_run_over() || error.is_update_dropped() || error.is_timeout();
+                        assert!(is_known, "{error}");
+                    }
                 }
             }
         })

@@ -29,13 +29,13 @@ fn successor_begins_with_the_input_and_is_released_once_it_is_in_the_log() {
         2 messages.known messages 1
         3 run.resumed 1 released
     "#]]);
-    let link = run.run.state.chain.unwrap();
+    let link = run.run.state.chain.as_deref().unwrap();
     assert_eq!((link.first, link.predecessor, link.number), (first, first, 2));
     assert_eq!(run.run.state.id.shard(), first.shard());
     run.reload();
     run.signal("go", &6);
     run.go_on();
-    assert_eq!(run.run.state.chain.unwrap().first, first);
+    assert_eq!(run.run.state.chain.as_deref().unwrap().first, first);
     run.assert_logged(&expect![[r#"
         1 run.started sum 11 chain number 3
         2 messages.known messages 2

@@ -19,13 +19,14 @@ pub(super) struct Compensations {
 impl Scope {
     /// Notes that a call has registered a compensation.
     pub(crate) fn register_compensation(&self, id: CommandId) {
-        self.inner.borrow_mut().compensations.registered.push(id);
+        self.inner.borrow_mut().compensations.get_or_insert_default().registered.push(id);
     }
 
     /// Discards a compensation. Returns false if a round has it, or had it.
     pub(crate) fn discard_compensation(&self, id: CommandId, source: Source) -> bool {
         let found = {
-            let registered = &mut self.inner.borrow_mut().compensations.registered;
+            let mut inner = self.inner.borrow_mut();
+            let registered = &mut inner.compensations.get_or_insert_default().registered;
             registered.binary_search(&id).map(|place| registered.remove(place))
         };
         if found.is_ok() {
@@ -37,20 +38,20 @@ impl Scope {
 
     /// Whether a round would have nothing to execute and nothing to wait for.
     pub(crate) fn has_nothing_to_compensate(&self) -> bool {
-        let compensations = &self.inner.borrow().compensations;
-        compensations.registered.is_empty() && compensations.rounds == 0
+        self.not_compensated() == 0
     }
 
     /// How many compensations are registered, and rounds of them have not ended.
     pub(super) fn not_compensated(&self) -> usize {
-        let compensations = &self.inner.borrow().compensations;
-        compensations.registered.len() + compensations.rounds
+        let inner = self.inner.borrow();
+        inner.compensations.as_ref().map_or(0, |some| some.registered.len() + some.rounds)
     }
 
     /// Begins a round, whose call is open already. Too many open rounds fault the run.
     pub(crate) fn begin_round(&self, id: CommandId, source: Source) {
         let rounds = {
-            let compensations = &mut self.inner.borrow_mut().compensations;
+            let mut inner = self.inner.borrow_mut();
+            let compensations = inner.compensations.get_or_insert_default();
             compensations.registered.clear();
             compensations.rounds += 1;
             compensations.rounds
@@ -67,7 +68,7 @@ impl Scope {
 
     /// A round has ended. If its future was dropped, nobody asks for what failed.
     pub(crate) fn round_ended(&self, id: CommandId, uncompensated: Vec<Uncompensated>) {
-        self.inner.borrow_mut().compensations.rounds -= 1;
+        self.inner.borrow_mut().compensations.get_or_insert_default().rounds -= 1;
         self.resolve(id, Resolution::Compensated(uncompensated));
     }
 }

@@ -42,17 +42,20 @@ const REPLIES: &str = "
 
 /// Returns the topics that have happened.
 pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
-    let mut watched = closed(shared, watch).await?;
+    let closed = closed(shared, watch).await?;
     let published = published(shared, watch).await?;
     let replied = replied(shared, watch).await?;
-    if !published.is_empty() || !replied.notices.is_empty() {
-        watched.cut = watched.cut.into_iter().chain(replied.cut).min();
-        watched.notices.extend(published);
-        watched.notices.extend(replied.notices);
-        watched.notices.retain(|notice| watched.cut.is_none_or(|cut| notice.topic() < cut));
-        watched.notices.sort_by_key(Notice::topic);
+    if published.is_empty() && replied.notices.is_empty() {
+        return Ok(closed);
     }
-    Ok(watched)
+    // Each of them fits into the limit, but maybe not both.
+    let cut = closed.cut.into_iter().chain(replied.cut).min();
+    let notices = closed.notices.into_iter().chain(published).chain(replied.notices);
+    let mut notices: Vec<Notice> =
+        notices.filter(|notice| cut.is_none_or(|cut| notice.topic() < cut)).collect();
+    notices.sort_by_key(Notice::topic);
+    let watched = Watched::within(watch.bytes, notices);
+    Ok(Watched { cut: watched.cut.or(cut), ..watched })
 }
 
 /// The messages that have a reply.

@@ -135,12 +135,9 @@ impl Interpreter {
                 }
                 Ok(1)
             }
-            Op::Tell { key: None } => {
-                ctx.signal(ctx.run_id(), TOLD, ());
-                Ok(0)
-            }
-            Op::Tell { key: Some(key) } => {
-                ctx.signal(Recipient::keyed::<PlanWorkflow>(format!("run {key}")), TOLD, ());
+            Op::Tell { key } => {
+                let keyed = |key| Recipient::keyed::<PlanWorkflow>(format!("run {key}"));
+                ctx.signal(key.map_or(ctx.run_id().into(), keyed), TOLD, ());
                 Ok(0)
             }
             Op::Child(child) => self.child(child).await,

@@ -26,6 +26,7 @@ struct UnknownRun {
 }
 
 /// What happens to a message.
+#[expect(clippy::large_enum_variant, reason = "each message is moved on at once: boxing it would cost more")]
 pub(super) enum Routed {
     /// The workflow is not known to be unknown, or the run must be loaded for the message.
     ToRun(Received),

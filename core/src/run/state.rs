@@ -266,6 +266,7 @@ impl RunState {
     }
 
     /// Applies the next event.
+    #[expect(clippy::too_many_lines, reason = "an arm for each event")]
     pub(crate) fn apply(&mut self, at: Timestamp, event: &Event) {
         assert!(self.closed.is_none(), "run {}: {} after its terminal event", self.id, event.name());
         self.seq = Some(self.next_seq());

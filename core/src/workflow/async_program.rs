@@ -89,6 +89,7 @@ impl AsyncProgram {
     }
 
     /// Hands the resolution to the call that waits for it.
+    #[expect(clippy::too_many_lines, reason = "it names every event")]
     fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
         match resolution {
             Event::RunStarted { input, start_at, run_retry, .. } => {

@@ -83,7 +83,8 @@ async fn outcomes_of_children_are_played_in_every_order() {
     let definition = definition.mock::<Work>(Ok).mock::<Pack>(Ok).mock::<Ship>(Ok);
     let orders = RefCell::new(BTreeSet::new());
     let explored = explore(&definition, starts::<Race>(3), async |run: TestRun<Race>| -> Result<(), Error> {
-        orders.borrow_mut().insert(run.result().await?);
+        let order = run.result().await?;
+        orders.borrow_mut().insert(order);
         Ok(())
     })
     .assert()

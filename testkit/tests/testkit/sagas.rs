@@ -59,7 +59,8 @@ async fn cancellation_meets_shields_and_rounds_in_every_order() {
         Ok(run)
     };
     let explored = explore(&definition(), script, async |run: TestRun<Trip>| {
-        results.borrow_mut().insert(run.result().await?.join(" "));
+        let result = run.result().await?.join(" ");
+        results.borrow_mut().insert(result);
         Ok(())
     });
     let explored = explored.assert().await;

@@ -85,6 +85,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
     events
 }
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn run_events() -> Vec<(&'static str, Event)> {
     let limited = |input, lease, key, start_at, deadline, grace_until| Event::RunStarted {
         workflow: name("trial-onboarding"),

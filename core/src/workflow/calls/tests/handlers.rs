@@ -103,7 +103,7 @@ fn workflow_that_returns_drops_its_handlers_and_drain_waits_for_them() {
                 let $serving =
                     ctx.serve(ADD, async move |number| inner.activity::<Work>(number).await.unwrap_or(0));
                 ctx.wait_for(GO).await?;
-                $end;
+                let () = $end;
                 Ok("done".to_owned())
             });
         };

@@ -16,6 +16,7 @@ promises![
     update_to_a_stalled_run_times_out_and_says_why,
     timeout_withdraws_nothing,
     updates_without_an_answer_are_bounded,
+    updates_are_answered_by_any_run_of_a_chain,
 ];
 
 const ADD: Update<u64, u64> = Update::new("add").check(|number| match number {
@@ -235,4 +236,32 @@ async fn updates_without_an_answer_are_bounded(env: Env) {
     let answers = asks.await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     assert!(answers.into_iter().filter_map(Result::err).all(|error| error.is_update_dropped()));
+}
+
+workflow!(Relays, "relays", |ctx: Context, state: (u64, u64)| -> WorkflowResult<u64> {
+    let (up_to, sum) = state;
+    if sum >= up_to {
+        return Ok(sum);
+    }
+    let (number, answer) = ctx.wait_for_update(ADD).await?;
+    answer.send(sum + number);
+    ctx.continue_as_new::<Relays>((up_to, sum + number)).await
+});
+
+async fn updates_are_answered_by_any_run_of_a_chain(env: Env) {
+    // Given runs that each answer one update
+    env.run(env.worker().workflow::<Relays>());
+    let run = env.client.start::<Relays>((50, 0)).await.unwrap();
+    assert_eq!(run.update(ADD, 5).key("first").await.unwrap(), 5);
+
+    // When many arrive at once, so that most are left to a successor
+    let many = (0..9).map(|_| run.update(ADD, 5));
+    let answers = futures::future::join_all(many).await;
+
+    // Then each has its own answer, and that of a run which is over is still there
+    let mut answers: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, (2..=10).map(|number| number * 5).collect::<Vec<_>>());
+    assert_eq!(run.update(ADD, 5).key("first").await.unwrap(), 5);
+    assert_eq!(run.result().await.unwrap(), 50);
 }

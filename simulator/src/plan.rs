@@ -45,7 +45,7 @@ pub(crate) enum Op {
     Locked(Box<Op>, Box<Op>),
     /// Schedules an activity, executes an op, and waits for the activity.
     Spawned(Work, Box<Op>),
-    /// Executes an op behind a shield from cancellations.
+    /// Executes an op that is shielded from cancellations.
     Shielded(Box<Op>),
     /// Executes an op within a scope that is never cancelled.
     Scoped(Box<Op>),

@@ -245,7 +245,7 @@ impl Asked {
             // Sent again, a request that differs from one that was refused might be delivered.
             return self.read(replied);
         }
-        // Nobody has sent an update without a key before.
+        // An update without a key is sent only once.
         let before = self.shared.watcher.moment();
         let (run, message) = (self.run, self.message);
         let submission = submission(message, run, &self.body);

@@ -290,7 +290,7 @@ fn child_of_an_unknown_workflow_waits_visibly_and_its_parent_can_be_cancelled() 
     let waits = fixture.rows[&parent].waits.clone().expect("it waits for its child");
     assert!(waits.contains("\"kind\":\"child\"") && waits.contains(&child.to_string()), "{waits}");
 
-    // Nobody can ask the child, but it can be terminated.
+    // The child is asked for nothing any more, but it can be terminated.
     terminate(&mut fixture, child);
     assert!(last(&fixture, parent).contains("child-terminated"), "{}", fixture.history(parent));
 }

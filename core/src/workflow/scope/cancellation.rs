@@ -2,7 +2,7 @@
 //! cancels.
 //!
 //! A call belongs to the cancel scope in whose poll it opens. A cancellation of a scope reaches the calls in it and in the
-//! scopes within it, but none behind a shield.
+//! scopes within it, but none in a shield.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;

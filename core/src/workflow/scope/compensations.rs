@@ -66,7 +66,7 @@ impl Scope {
         self.issue(Command::BeginCompensations { id }, source);
     }
 
-    /// A round has ended. If its future was dropped, nobody asks for what failed.
+    /// A round has ended. If its future was dropped, what failed is of no use.
     pub(crate) fn round_ended(&self, id: CommandId, uncompensated: Vec<Uncompensated>) {
         self.inner.borrow_mut().compensations.get_or_insert_default().rounds -= 1;
         self.resolve(id, Resolution::Compensated(uncompensated));

@@ -319,7 +319,7 @@ impl Asked {
     async fn waiting_on(&self) -> Option<String> {
         tokio::select! {
             biased;
-            info = self.shared.describe(self.run) => info.ok()?.waiting_on,
+            info = self.shared.describe_current(self.run) => info.ok()?.waiting_on,
             () = self.shared.host.sleep(limits::LAST_WORDS_WAIT) => None,
         }
     }

@@ -261,8 +261,9 @@ mod tests {
 
     #[test]
     fn every_closed_status_has_its_event() {
-        use ClosedStatus::{Cancelled, Completed, Continued, Failed, Retried, Terminated};
-        let kinds = [Completed, Failed, Cancelled, Terminated, Continued, Retried].map(EventKind::of_end);
+        use ClosedStatus::{Cancelled, Completed, Continued, Failed, Retried, Terminated, TimedOut};
+        let statuses = [Completed, Failed, Cancelled, Terminated, Continued, Retried, TimedOut];
+        let kinds = statuses.map(EventKind::of_end);
         let expected = [
             "run.completed",
             "run.failed",
@@ -270,6 +271,7 @@ mod tests {
             "run.terminated",
             "run.continued",
             "run.retried",
+            "run.timed-out",
         ];
         assert_eq!(kinds.map(|kind| kind.to_string()), expected);
     }

@@ -142,12 +142,12 @@ as_texts! {
     }];
     Box<RunRetry> => |retry, _words| vec![retry.attempt.to_string()];
     KnownMessages => |known, _words| vec![known.0.len().to_string()];
-    // Too long for a line.
     // The usual policy is not shown.
     ChildPolicy => |policy, _words| {
         let shown = (*policy != ChildPolicy::default()).then(|| policy.to_string());
         shown.into_iter().collect()
     };
+    // Too long for a line.
     ActivityOptions => |_options, _words| Vec::new();
     Timestamp => |at, words| vec![match words.began {
         Some(began) => Span(at.saturating_since(began)).to_string(),

@@ -254,13 +254,13 @@ impl RunState {
         first.map(|deadline| deadline.at)
     }
 
-    /// The deadline of the run, if it was cancelled because of that.
     /// When it is cancelled, and when it is ended, if it is not over: what its start asked for.
     pub(crate) fn limits(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let limits = self.limits.as_deref();
         (limits.map(|limits| limits.deadline), limits.and_then(|limits| limits.grace_until))
     }
 
+    /// The deadline of the run, if it was cancelled because of that.
     pub(crate) fn timed_out(&self) -> Option<Timestamp> {
         self.limits.as_ref().filter(|limits| limits.cancelled).map(|limits| limits.deadline)
     }

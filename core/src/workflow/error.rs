@@ -157,7 +157,6 @@ const CALL_FAILED: &str = "call-failed";
 /// The type name of the failure that a `.timeout(…)` causes.
 const TIMED_OUT: &str = "timed-out";
 
-/// A failure that has the same details as its cause, and whether a retry may succeed.
 impl Failure {
     /// The failure of a child as its parent's code sees it.
     pub(crate) fn of_child(self, workflow: &str, child: RunId) -> Self {
@@ -165,6 +164,7 @@ impl Failure {
     }
 }
 
+/// A failure that has the same details as its cause, and whether a retry may succeed.
 fn caused(type_name: &str, message: String, cause: Failure) -> Failure {
     let mut failure = Failure::new(type_name, message);
     failure.retryable = cause.retryable;

@@ -249,7 +249,8 @@ impl Run {
     /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes
     /// again, it is refused again.
     pub(crate) fn refusal(&self, update: &Name, request: &Payload) -> Option<Reply> {
-        if self.state.ending.is_some() {
+        // What reaches a run that may be tried again goes along to the next attempt.
+        if self.state.ending.is_some() && self.state.retry.is_none() {
             return Some(Reply::Ending);
         }
         if self.state.updates.is_full(request) {

@@ -431,7 +431,7 @@ impl<W: RunType> Waiting<W> {
         let shared = &self.handle.shared;
         tokio::select! {
             biased;
-            info = shared.describe(self.handle.run) => info.ok()?.waiting_on,
+            info = shared.describe_current(self.handle.run) => info.ok()?.waiting_on,
             () = shared.host.sleep(limits::LAST_WORDS_WAIT) => None,
         }
     }

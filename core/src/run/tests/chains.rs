@@ -151,11 +151,14 @@ fn run_that_failed_is_tried_again_after_its_compensations() {
     });
     let mut run = retried::<W>(RetryPolicy::exponential().max_attempts(3));
     run.signal("go", &5);
+    assert_eq!(run.run.refusal(&"add".into(), &payload(&6)), None, "the next attempt may answer it");
+    run.update("add", &6);
     run.complete(1, &0);
     let text = run.new_events();
-    assert!(text.contains("6 compensation.completed #1\n7 run.retried"), "{text}");
+    assert!(text.contains("7 compensation.completed #1\n8 run.retried"), "{text}");
     run.go_on();
-    assert!(run.new_events().contains("signal.received go 5"), "it was not taken");
+    let text = run.new_events();
+    assert!(text.contains("signal.received go 5") && text.contains("update.received add 6"), "{text}");
     run.pass(SECOND);
     run.complete(1, &0);
     run.go_on();

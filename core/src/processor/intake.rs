@@ -18,6 +18,7 @@ use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::processor::resume::TakenUp;
 use crate::processor::row::{Row, printable};
+use crate::processor::setup::Setup;
 use crate::processor::unknown_workflows::{Routed, UnknownWorkflows, waiting_on};
 use crate::run::Run;
 use crate::store::append::{OpenRow, OpenState};
@@ -138,32 +139,14 @@ impl Intake<'_> {
 
     /// Begins a run from its start in the inbox.
     fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } =
-            received.message
-        else {
-            return;
-        };
         let setup = self.recorder.setup;
-        let Some(workflow) = setup.registry.workflow_name(&workflow) else {
+        let Message::Start { workflow, .. } = &received.message else { return };
+        if setup.registry.workflow_name(workflow).is_none() {
             self.unknown_workflows.leave_pending(id, received.reference);
             let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
-            return self.show_unknown_workflow(id, &workflow, row);
-        };
-        let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
-        let (lease, chain, run_retry) = (setup.lease, None, RunRetry::first(retry));
-        let started = Event::RunStarted {
-            workflow,
-            input,
-            key,
-            start_at,
-            lease,
-            parent,
-            parent_call,
-            chain,
-            run_retry,
-            deadline,
-            grace_until,
-        };
+            return self.show_unknown_workflow(id, workflow, row);
+        }
+        let Some(started) = started_by(received.message, setup) else { return };
         let judged = self.recorder.suspects.is_judged(id);
         let held = judged.then(|| self.admission().set_aside(id));
         let (run, progress) = match held.or_else(|| self.recorder.runs.why_left_alone(id).cloned()) {
@@ -221,32 +204,33 @@ impl Intake<'_> {
 
     /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
     fn end_pending(&mut self, id: RunId, [start, end]: [Received; 2], late: Vec<MessageRef>, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } =
-            start.message
-        else {
-            return;
-        };
+        let Some(started) = started_by(start.message, self.recorder.setup) else { return };
         let Message::Terminate { reason, .. } = end.message else { return };
-        let lease = self.recorder.setup.lease;
-        let (parent, parent_call) = parent.map(|parent| (parent.run, parent.call)).unzip();
-        let (chain, run_retry) = (None, RunRetry::first(retry));
-        let started = Event::RunStarted {
-            workflow,
-            input,
-            key,
-            start_at,
-            lease,
-            parent,
-            parent_call,
-            chain,
-            run_retry,
-            deadline,
-            grace_until,
-        };
         let (mut run, mut progress) = Run::start_unknown(id, now, started);
         progress.append(run.terminate(now, end.reference.message, reason));
         let consumed = [start.reference, end.reference];
         self.recorder.begin(Live::new(run, Row::Unknown), progress, &consumed, now);
         late.into_iter().for_each(|reference| self.recorder.give_up(id, reference));
     }
+}
+
+/// The first event of the run that a message starts. The name of a known workflow is the static one, which costs nothing to copy.
+fn started_by(start: Message, setup: &Setup) -> Option<Event> {
+    let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } = start
+    else {
+        return None;
+    };
+    Some(Event::RunStarted {
+        workflow: setup.registry.workflow_name(&workflow).unwrap_or(workflow),
+        input,
+        key,
+        start_at,
+        lease: setup.lease,
+        parent: parent.map(|parent| parent.run),
+        parent_call: parent.map(|parent| parent.call),
+        chain: None,
+        run_retry: RunRetry::first(retry),
+        deadline,
+        grace_until,
+    })
 }

@@ -4,6 +4,7 @@ pub(crate) mod call_map;
 pub(crate) mod cancellation;
 pub(crate) mod chain;
 pub(crate) mod child;
+pub(crate) mod derived;
 pub(crate) mod divergence;
 pub(crate) mod failure;
 pub(crate) mod id;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
 use crate::client::call::{CallKeys, ClientShared};
 use crate::client::lazy::{Begin, Lazy, future};
 use crate::client::request::{Prepared, Request};
+use crate::data::derived::derived_u128;
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -159,8 +159,9 @@ impl TerminateRun {
 
 message!(TerminateRun);
 
-/// Pauses a run: once it has been awaited, the request is durable. From when the worker that owns the run reads it, until the run
-/// is [resumed](ResumeRun), the workflow's code takes no step and no new attempt of an activity begins, whoever owns the run.
+/// Pauses a run: once it has been awaited, the request is durable. From when the worker that owns the run reads it, until the
+/// run is [resumed](ResumeRun), the workflow's code takes no step, and no new attempt of an activity begins. Another worker that
+/// takes the run over leaves it paused.
 ///
 /// What is under way goes on, and its outcome is recorded: attempts that were handed to an executor or are tasks, and steps with
 /// their retries. Signals are received, timers fire, timeouts and deadlines pass: all of that waits in the run, and its code
@@ -414,14 +415,8 @@ pub(super) fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
 
 /// The same for a kind of message that is not a signal, with that kind before the rest.
 pub(super) fn keyed_by(kind: &str, run: RunId, name: &str, key: &str) -> MessageId {
-    let mut hasher = Sha256::new();
-    hasher.update(kind);
-    hasher.update(run.as_u128().to_be_bytes());
-    hasher.update((name.len() as u32).to_be_bytes());
-    hasher.update(name);
-    hasher.update(key);
-    let digest: [u8; 32] = hasher.finalize().into();
-    MessageId::from_u128(digest[..16].iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
+    let (run, length) = (run.as_u128().to_be_bytes(), (name.len() as u32).to_be_bytes());
+    MessageId::from_u128(derived_u128(&[kind.as_bytes(), &run, &length, name.as_bytes(), key.as_bytes()]))
 }
 
 pub(super) fn random_message(shared: &ClientShared) -> MessageId {

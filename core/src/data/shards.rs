@@ -1,7 +1,6 @@
 //! A queue's range of shards. It must not know who owns them.
 
-use sha2::{Digest, Sha256};
-
+use crate::data::derived::derived_u64;
 use crate::data::id::{InvalidId, ShardId};
 
 /// A queue's contiguous, non-empty range of shards.
@@ -37,6 +36,5 @@ impl Shards {
 /// The first 8 bytes of a key's SHA-256, big endian. Modulo the number of shards of the queue, it is the index of the key's
 /// shard. Clients in all languages compute the same number.
 pub(crate) fn key_prefix(key: &str) -> u64 {
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+    derived_u64(&[key.as_bytes()])
 }

@@ -1,9 +1,8 @@
 //! The children of runs: the messages that start them and ask something of them, and those that tell their parents how they
 //! ended. It must not know what a run makes of an outcome.
 
-use sha2::{Digest, Sha256};
-
 use crate::data::child::Parent;
+use crate::data::derived::derived_u128;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
@@ -144,15 +143,10 @@ pub(super) fn ended(child: RunId, parent: &Parent, terminal: &Event) -> Option<S
     Some(SentMessage { message, run: parent.run, key: None, otherwise: None, body, opens: None })
 }
 
-/// The id of a message between parent and child: the first 128 bits of a SHA-256, so that no client's message has it.
+/// The id of a message between parent and child: derived, so that no client's message has it.
 fn message_of(word: &str, sender: RunId, call: CommandId) -> MessageId {
-    let mut hasher = Sha256::new();
-    hasher.update(b"child ");
-    hasher.update(word);
-    hasher.update(sender.as_u128().to_be_bytes());
-    hasher.update(call.get().to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+    let (sender, call) = (sender.as_u128().to_be_bytes(), call.get().to_be_bytes());
+    MessageId::from_u128(derived_u128(&[b"child ", word.as_bytes(), &sender, &call]))
 }
 
 /// Why a start was refused, if it was.

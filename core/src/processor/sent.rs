@@ -1,7 +1,6 @@
 //! Messages that a run sends to runs: they are written with the event that says so. It must not know how they arrive.
 
-use sha2::{Digest, Sha256};
-
+use crate::data::derived::derived_u128;
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::recipient::Recipient;
 use crate::log::event::Event;
@@ -26,14 +25,10 @@ pub(super) fn sent_by(run: RunId, event: &Event) -> Option<SentMessage> {
     Some(SentMessage { message: message_of(run, *id), run: receiver, key, otherwise, body, opens: None })
 }
 
-/// The id of the message that a durable call sends: the first 128 bits of a SHA-256, so that no client's message has it.
+/// The id of the message that a durable call sends: derived, so that no client's message has it.
 fn message_of(run: RunId, call: CommandId) -> MessageId {
-    let mut hasher = Sha256::new();
-    hasher.update(b"sent");
-    hasher.update(run.as_u128().to_be_bytes());
-    hasher.update(call.get().to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+    let (run, call) = (run.as_u128().to_be_bytes(), call.get().to_be_bytes());
+    MessageId::from_u128(derived_u128(&[b"sent", &run, &call]))
 }
 
 /// Whether a message has come back to the run that sent it, because the run that it is for does not exist. Another run of the

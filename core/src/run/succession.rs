@@ -7,9 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use sha2::{Digest, Sha256};
-
 use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
+use crate::data::derived::derived_u64;
 use crate::data::failure::Failure;
 use crate::data::id::{EventSeq, MessageId, RunId};
 use crate::data::limits;
@@ -151,12 +150,7 @@ impl Run {
 
 /// The id of the run that follows a run in its chain: in the same shard, born now, and the same whenever it is computed.
 fn id_after(run: RunId, at: Timestamp) -> RunId {
-    let mut hasher = Sha256::new();
-    hasher.update(b"successor");
-    hasher.update(run.as_u128().to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    let random = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-    RunId::new(at, run.shard(), random)
+    RunId::new(at, run.shard(), derived_u64(&[b"successor", &run.as_u128().to_be_bytes()]))
 }
 
 /// The last messages that the chain has logged. Those that are left to the successor are not among them.

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
+use crate::data::derived::{derived_u64, derived_u128};
 use crate::data::id::{EventSeq, ExecutorId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -28,12 +28,8 @@ pub struct TaskId {
 impl TaskId {
     /// The id of the message that tells the run how the task ended. There is one such message at most.
     pub(crate) fn message(self) -> MessageId {
-        let mut hasher = Sha256::new();
-        hasher.update(b"task");
-        hasher.update(self.run.as_u128().to_be_bytes());
-        hasher.update(self.seq.get().to_be_bytes());
-        let digest: [u8; 32] = hasher.finalize().into();
-        MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+        let (run, seq) = (self.run.as_u128().to_be_bytes(), self.seq.get().to_be_bytes());
+        MessageId::from_u128(derived_u128(&[b"task", &run, &seq]))
     }
 }
 
@@ -231,8 +227,7 @@ pub struct QueueHash(u32);
 impl QueueHash {
     /// The hash of a queue's name: the first 32 bits of its SHA-256.
     pub fn of(queue: &str) -> Self {
-        let digest: [u8; 32] = Sha256::digest(queue).into();
-        Self(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
+        Self((derived_u64(&[queue.as_bytes()]) >> 32) as u32)
     }
 
     /// The hash with this number, as a store sent it.

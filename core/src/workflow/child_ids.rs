@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use crate::data::child::Parent;
+use crate::data::derived::derived_u64;
 use crate::data::id::{CommandId, RunId};
 use crate::data::shards::{Shards, key_prefix};
 use crate::data::time::Timestamp;
@@ -37,12 +36,7 @@ impl ChildIds {
 }
 
 fn hash_of(parent: Parent) -> u64 {
-    let mut hasher = Sha256::new();
-    hasher.update(b"child");
-    hasher.update(parent.run.as_u128().to_be_bytes());
-    hasher.update(parent.call.get().to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    digest[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+    derived_u64(&[b"child", &parent.run.as_u128().to_be_bytes(), &parent.call.get().to_be_bytes()])
 }
 
 #[cfg(test)]

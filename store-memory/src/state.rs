@@ -55,7 +55,7 @@ pub(crate) struct State {
     tasks: Tasks,
     /// By run and view: the number of the event with the newest value.
     views: BTreeMap<RunId, BTreeMap<Name, EventSeq>>,
-    /// By run and message: what core wrote.
+    /// By message and run: what core wrote.
     replies: BTreeMap<(MessageId, RunId), Bytes>,
     /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,

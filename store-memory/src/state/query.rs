@@ -35,12 +35,13 @@ impl State {
 
     /// The reply to a message: of the run, or of another one of its chain.
     fn reply_to(&self, message: MessageId, run: RunId) -> Option<&Bytes> {
-        let own = self.replies.get(&(message, run));
-        let is_continued = self.current_of(run) != run;
-        let mut replies = self.replies.range((message, RunId::from_u128(0))..);
-        own.or_else(|| {
-            replies.next().filter(|((of, _), _)| is_continued && *of == message).map(|(_, body)| body)
-        })
+        if let Some(own) = self.replies.get(&(message, run)) {
+            return Some(own);
+        }
+        let is_continued = || self.current_of(run) != run;
+        let mut replies =
+            self.replies.range((message, RunId::from_u128(0))..=(message, RunId::from_u128(u128::MAX)));
+        replies.next().filter(|_| is_continued()).map(|(_, body)| body)
     }
 
     /// The end of a run: if it was continued, that of the last run of its chain.

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
 use pgworkflows_core::history::{Event, HistoryEvent, MessageKind};
 use pgworkflows_core::id::Name;
-use pgworkflows_core::store::{Frame, SentMessage, Submission};
+use pgworkflows_core::store::{ClosedRun, Frame, SentMessage, Submission};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -244,7 +244,7 @@ impl Faults for Held {
                 inner.unread.extend(append.sent.iter().filter_map(signal));
                 inner.children.extend(append.frames.iter().flat_map(children_of));
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
-                let ends = |closed: &&pgworkflows_core::store::ClosedRun| {
+                let ends = |closed: &&ClosedRun| {
                     !closed.status.is_continued() && !inner.children.contains(&closed.run)
                 };
                 let ended = append.closed.iter().filter(ends).count();

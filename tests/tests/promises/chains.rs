@@ -1,5 +1,5 @@
 //! Chains: runs that continue as new, and whole runs that are tried again. What is sent to any run of a chain reaches the
-//! current one, and whoever waits for the first waits for the last.
+//! current one, and a client that waits for the outcome of the first run gets that of the last.
 
 use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;

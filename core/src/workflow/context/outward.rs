@@ -16,13 +16,13 @@ use crate::workflow::view::View;
 
 impl Context {
     /// Starts a run of another workflow, a *child* of this run, and waits for its outcome. The child is a run like any other:
-    /// it may be served by another worker of the queue, and it is found by [`describe`](crate::client::handle::RunHandle::describe)
-    /// and in lists, with its parent.
+    /// it may be served by another worker of the queue, it is in lists, and its
+    /// [`describe`](crate::client::handle::RunHandle::describe) names its parent.
     ///
     /// The future returns what the child returns. If the child fails, it is an error with the child's failure as its cause, so
     /// [`CallError::of`](crate::workflow::CallError::of) and [`WorkflowError::is`](crate::workflow::WorkflowError::is) find it.
-    /// A child that was cancelled is the failure `child-cancelled`, one that was terminated `child-terminated`. A child that is
-    /// stalled has no outcome until it resumes.
+    /// A child that was cancelled is the failure `child-cancelled`, one that was terminated `child-terminated`, and one that was
+    /// not over at its deadline `child-timed-out`. A child that is stalled has no outcome until it resumes.
     ///
     /// What becomes of the child when this run gives it up or ends is a [`ChildPolicy`](crate::workflow::ChildPolicy): by
     /// default, the child is asked to cancel itself, and this run does not end before it. See

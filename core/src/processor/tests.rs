@@ -34,6 +34,7 @@ use crate::data::id::{
 };
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::attempt::Attempt;
 use crate::log::event::Event;
@@ -253,7 +254,7 @@ impl Fixture {
                 start_at: None,
                 repeated: Flag(false),
                 parent: None,
-                retry: crate::data::retry::RetryPolicy::none(),
+                retry: RetryPolicy::none(),
                 deadline: None,
                 grace_until: None,
             },

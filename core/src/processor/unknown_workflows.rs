@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use crate::data::id::{InboxNo, MessageId};
     use crate::data::name::Name;
+    use crate::data::retry::RetryPolicy;
     use crate::log::message::Flag;
     use crate::processor::memory::Tally;
     use crate::testing::{payload, run_id};
@@ -132,7 +133,7 @@ mod tests {
             start_at: None,
             repeated: Flag(false),
             parent: None,
-            retry: crate::data::retry::RetryPolicy::none(),
+            retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
         };

@@ -93,7 +93,7 @@ fn large_starts_stay_within_the_budget() {
             start_at: None,
             repeated: Flag(false),
             parent: None,
-            retry: crate::data::retry::RetryPolicy::none(),
+            retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
         };

@@ -8,31 +8,35 @@ use crate::store::switchboard::LocalStart;
 use crate::store::watch::Notice;
 
 /// A local start, as its client sees it.
-struct LocalRun {
+pub(super) struct LocalRun {
     run: RunId,
-    accepted: Receiver<()>,
+    pub(super) accepted: Receiver<()>,
     closed: Receiver<Notice>,
+}
+
+/// A start of a workflow with that name, and what its client sees of it.
+pub(super) fn local_start(run: RunId, workflow: &'static str, input: u32) -> (LocalStart, LocalRun) {
+    let (accepted, is_accepted) = oneshot::channel();
+    let (closed, is_closed) = oneshot::channel();
+    let start = LocalStart {
+        run,
+        workflow: Name::from_static(workflow),
+        input: payload(&input),
+        start_at: None,
+        retry: RetryPolicy::none(),
+        deadline: None,
+        grace_until: None,
+        accepted,
+        closed,
+    };
+    (start, LocalRun { run, accepted: is_accepted, closed: is_closed })
 }
 
 impl Fixture {
     fn start_local<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> LocalRun {
-        let run = run_id(number);
-        let (accepted, is_accepted) = oneshot::channel();
-        let (closed, is_closed) = oneshot::channel();
-        let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
-        let start = LocalStart {
-            run,
-            workflow,
-            input,
-            start_at: None,
-            retry: crate::data::retry::RetryPolicy::none(),
-            deadline: None,
-            grace_until: None,
-            accepted,
-            closed,
-        };
+        let (start, local) = local_start(run_id(number), W::NAME, input);
         self.processor.start_local(start, self.now);
-        LocalRun { run, accepted: is_accepted, closed: is_closed }
+        local
     }
 
     /// Submits a start that a processor may have begun.
@@ -45,7 +49,7 @@ impl Fixture {
             start_at: None,
             repeated: Flag(true),
             parent: None,
-            retry: crate::data::retry::RetryPolicy::none(),
+            retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
         };
@@ -79,39 +83,13 @@ fn local_start_that_cannot_begin_here_is_dropped() {
     let mut fixture = Fixture::new();
     // Given a start in a shard of another processor
     let run = RunId::new(BORN, ShardId::new(fixture.shard.get() + 1).unwrap(), 1);
-    let (accepted, mut is_accepted) = oneshot::channel();
-    let (closed, _) = oneshot::channel();
-    let workflow = Name::from_static(Works::NAME);
-    let start = LocalStart {
-        run,
-        workflow,
-        input: payload(&1),
-        start_at: None,
-        retry: crate::data::retry::RetryPolicy::none(),
-        deadline: None,
-        grace_until: None,
-        accepted,
-        closed,
-    };
+    let (start, mut local) = local_start(run, Works::NAME, 1);
     fixture.processor.start_local(start, fixture.now);
-    assert!(is_accepted.try_recv().is_err());
+    assert!(local.accepted.try_recv().is_err());
     // Or a start of an unknown workflow
-    let (accepted, mut is_accepted) = oneshot::channel();
-    let (closed, _) = oneshot::channel();
-    let workflow = Name::from_static("of another worker");
-    let start = LocalStart {
-        run: run_id(2),
-        workflow,
-        input: payload(&1),
-        start_at: None,
-        retry: crate::data::retry::RetryPolicy::none(),
-        deadline: None,
-        grace_until: None,
-        accepted,
-        closed,
-    };
+    let (start, mut local) = local_start(run_id(2), "of another worker", 1);
     fixture.processor.start_local(start, fixture.now);
-    assert!(is_accepted.try_recv().is_err());
+    assert!(local.accepted.try_recv().is_err());
     fixture.run();
     assert_eq!((fixture.appends, fixture.processor.live_runs()), (0, 0));
 }
@@ -120,21 +98,8 @@ fn local_start_that_cannot_begin_here_is_dropped() {
 fn local_start_does_not_begin_after_its_client_gave_up() {
     let mut fixture = Fixture::new();
     let run = run_id(1);
-    let (accepted, is_accepted) = oneshot::channel();
-    let (closed, _) = oneshot::channel();
-    let workflow = Name::from_static(Works::NAME);
-    let start = LocalStart {
-        run,
-        workflow,
-        input: payload(&1),
-        start_at: None,
-        retry: crate::data::retry::RetryPolicy::none(),
-        deadline: None,
-        grace_until: None,
-        accepted,
-        closed,
-    };
-    drop(is_accepted);
+    let (start, local) = local_start(run, Works::NAME, 1);
+    drop(local.accepted);
     fixture.processor.start_local(start, fixture.now);
     fixture.run();
     assert!(!fixture.log.contains_key(&run));

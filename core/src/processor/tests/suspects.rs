@@ -1,5 +1,6 @@
 //! Runs that kill the processes that work on them, and how they are found.
 
+use super::local::local_start;
 use super::*;
 use crate::store::lease::SuspectStage;
 
@@ -96,22 +97,9 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
     fixture.run();
     assert_eq!(fixture.runs_in_flight(), [run]);
     // A local start has no row to mark: its client submits it.
-    let (accepted, mut is_accepted) = tokio::sync::oneshot::channel();
-    let (closed, _) = tokio::sync::oneshot::channel();
-    let (run, workflow) = (run_id(2), Name::from_static(Works::NAME));
-    let start = crate::store::switchboard::LocalStart {
-        run,
-        workflow,
-        input: payload(&1),
-        start_at: None,
-        retry: crate::data::retry::RetryPolicy::none(),
-        deadline: None,
-        grace_until: None,
-        accepted,
-        closed,
-    };
+    let (start, mut local) = local_start(run_id(2), Works::NAME, 1);
     fixture.processor.start_local(start, fixture.now);
-    assert!(is_accepted.try_recv().is_err());
+    assert!(local.accepted.try_recv().is_err());
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::worker::child_starts::ChildStarts;
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust};
 use crate::worker::handed_out::HandedOut;
-use crate::worker::input::{HeartbeatReply, Input};
+use crate::worker::input::{EndedStep, HeartbeatReply, Input};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
@@ -336,13 +336,14 @@ impl Driver {
                     Some(AttemptOutcome::Settled) | None => {}
                 }
             }
-            Input::StepEnded { lease, run, id, step, handed, result, room: _room }
+            Input::StepEnded { lease, run, id, handed, ended }
                 if lease == self.processor.lease() && self.handed_out.end_step(run, id, handed) =>
             {
+                let EndedStep { step, result, room: _room } = *ended;
                 self.processor.step_ended(run, id, step, result, now);
             }
             Input::Start { start, room: _room } if self.connection.is_some() => {
-                self.processor.start_local(start, now);
+                self.processor.start_local(*start, now);
             }
             // The outcome belongs to an earlier lease, or is not wanted; the start's client submits it to the inbox instead.
             Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start { .. } => {}

@@ -64,6 +64,7 @@ impl Environment {
         let take = move |start: LocalStart| {
             // What does not fit into memory waits in the inbox.
             let room = memory.take_for_start(LOCAL_START_BYTES + start.input.bytes().len());
+            let start = Box::new(start);
             room.is_some_and(|room| outbox.send(Input::Start { start, room }).is_ok())
         };
         Some(self.store.switchboard()?.connect(take))

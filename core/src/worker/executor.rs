@@ -1,7 +1,8 @@
 //! Executes activities and steps as tasks of the host. It must not decide anything: outcomes go back to the processor.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
@@ -42,14 +43,17 @@ pub(crate) enum AttemptOutcome {
     Unreadable(String),
 }
 
-/// Executes the activities and steps of all processors, up to a number at a time.
+/// Executes the activities and steps of all processors, up to a number at a time. Clones share everything.
 #[derive(Clone, Debug)]
-pub(crate) struct Executor {
-    host: Arc<dyn Host>,
+pub(crate) struct Executor(Arc<Shared>);
+
+/// One allocation, so that an attempt counts a single reference to what all threads share.
+#[derive(Debug)]
+struct Shared {
     services: Arc<Services>,
     slots: Slots,
     /// How long a step takes, whatever its name: names may be made at run time.
-    steps_take: Arc<MeanDuration>,
+    steps_take: MeanDuration,
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: CurrentExecutor,
@@ -70,27 +74,31 @@ pub(crate) struct StartPermit {
 pub(crate) struct LeaseTrust {
     host: Arc<dyn Host>,
     patience: Duration,
-    /// When the last successful renewal was sent, by the host's clock.
-    renewed: Mutex<Duration>,
+    /// When the last successful renewal was sent, by the host's clock, in nanoseconds.
+    renewed: AtomicU64,
 }
 
 impl LeaseTrust {
     /// Trusts a lease that was renewed at `renewed`, and for `patience` after each renewal.
     pub(crate) fn new(host: Arc<dyn Host>, patience: Duration, renewed: Duration) -> Self {
-        Self { host, patience, renewed: Mutex::new(renewed) }
+        Self { host, patience, renewed: AtomicU64::new(nanos(renewed)) }
     }
 
     /// The lease was renewed by a request sent at that time.
     pub(crate) fn renewed(&self, sent: Duration) {
-        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        *renewed = sent.max(*renewed);
+        self.renewed.fetch_max(nanos(sent), Ordering::Relaxed);
     }
 
     /// How much longer it can be trusted.
     pub(crate) fn remaining(&self) -> Duration {
-        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = Duration::from_nanos(self.renewed.load(Ordering::Relaxed));
         (renewed + self.patience).saturating_sub(self.host.monotonic())
     }
+}
+
+/// Of a host's clock, whose nanoseconds fit for five centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl StartPermit {
@@ -124,18 +132,22 @@ impl Executor {
         memory: MemoryBudget,
         current: CurrentExecutor,
     ) -> Self {
-        let (host, services) = (Arc::clone(&services.host), Arc::new(services));
-        Self { host, services, slots, steps_take: Arc::default(), memory, current }
+        let (services, steps_take) = (Arc::new(services), MeanDuration::default());
+        Self(Arc::new(Shared { services, slots, steps_take, memory, current }))
+    }
+
+    fn host(&self) -> &dyn Host {
+        &*self.0.services.host
     }
 
     /// The slots of this process's own attempts and steps.
     pub(crate) fn slots(&self) -> &Slots {
-        &self.slots
+        &self.0.slots
     }
 
     /// Whether further attempts would wait so long for a slot that others should execute them.
     pub(crate) fn is_overfull(&self) -> bool {
-        self.slots.is_overfull()
+        self.0.slots.is_overfull()
     }
 
     /// Executes an attempt of an activity, unless its token is cancelled before it begins.
@@ -146,7 +158,7 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
-        self.execute_in(&self.slots, registry, attempt, None, permit, reply);
+        self.execute_in(&self.0.slots, registry, attempt, None, permit, reply);
     }
 
     /// The same, in a slot of those given, for an attempt that may be a task.
@@ -189,16 +201,16 @@ impl Executor {
                 input: Some(&attempt.input),
                 cancellation: &cancellation,
             };
-            let work = this.host.attempt(of, work);
+            let work = this.host().attempt(of, work);
             let limit = pin!(async {
                 match attempt.options.get().start_to_close {
-                    Some(limit) => this.host.sleep(limit).await,
+                    Some(limit) => this.host().sleep(limit).await,
                     None => pending().await,
                 }
             });
-            let (cancelled, began) = (pin!(token.cancelled()), this.host.monotonic());
+            let (cancelled, began) = (pin!(token.cancelled()), this.host().monotonic());
             let ended = select(work, select(limit, cancelled)).await;
-            activity.takes.note(this.host.monotonic().saturating_sub(began));
+            activity.takes.note(this.host().monotonic().saturating_sub(began));
             match ended {
                 Either::Left((result, _)) => {
                     let Some(room) = this.room(&result, token).await else { return };
@@ -216,14 +228,14 @@ impl Executor {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     let failed = Err(Failure::new("timed-out", message));
-                    reply(AttemptOutcome::Ended(failed, this.memory.take(0)));
+                    reply(AttemptOutcome::Ended(failed, this.0.memory.take(0)));
                     cancel(token);
                     this.wind_down(work).await;
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
             }
         };
-        self.host.spawn(Box::pin(work.instrument(span)));
+        self.host().spawn(Box::pin(work.instrument(span)));
     }
 
     /// Executes a step, up to its last attempt, unless its token is cancelled.
@@ -235,8 +247,8 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
-        let takes = self.steps_take.get().unwrap_or(UNKNOWN);
-        let (this, waiting) = (self.clone(), self.slots.line_up(Work { takes, is_task: false }));
+        let takes = self.0.steps_take.get().unwrap_or(UNKNOWN);
+        let (this, waiting) = (self.clone(), self.0.slots.line_up(Work { takes, is_task: false }));
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
@@ -250,19 +262,19 @@ impl Executor {
                     let of = AttemptOf { run, call: step.id, attempt, name, input: None, cancellation };
                     let task = &mut step.task;
                     let work = guarded(async { task().await });
-                    let result = this.host.attempt(of, work).await;
+                    let result = this.host().attempt(of, work).await;
                     let delay = match &result {
                         Ok(_) => None,
                         Err(failure) => step.retry.delay_after(attempt, failure, seed),
                     };
                     let Some(delay) = delay else { return result };
-                    this.host.sleep(delay).await;
+                    this.host().sleep(delay).await;
                     attempt += 1;
                 }
             };
-            let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host.monotonic());
+            let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host().monotonic());
             let ended = select(work, cancelled).await;
-            this.steps_take.note(this.host.monotonic().saturating_sub(began));
+            this.0.steps_take.note(this.host().monotonic().saturating_sub(began));
             match ended {
                 Either::Left((result, _)) => {
                     if let Some(room) = this.room(&result, &token).await {
@@ -270,11 +282,11 @@ impl Executor {
                     }
                 }
                 Either::Right(((), work)) => {
-                    select(work, this.host.sleep(limits::CANCELLED_GRACE)).await;
+                    select(work, this.host().sleep(limits::CANCELLED_GRACE)).await;
                 }
             }
         };
-        self.host.spawn(Box::pin(work.instrument(span)));
+        self.host().spawn(Box::pin(work.instrument(span)));
     }
 
     fn context(
@@ -290,8 +302,8 @@ impl Executor {
             scheduled_at: attempt.scheduled_at,
             cancellation: cancellation.clone(),
             task,
-            services: Arc::clone(&self.services),
-            executor: self.current.clone(),
+            services: Arc::clone(&self.0.services),
+            executor: self.0.current.clone(),
         }
     }
 
@@ -301,7 +313,7 @@ impl Executor {
             Ok(payload) => payload.bytes().len(),
             Err(failure) => failure.bytes(),
         };
-        let room = pin!(self.memory.take_for_outcome(OUTCOME_BYTES + bytes));
+        let room = pin!(self.0.memory.take_for_outcome(OUTCOME_BYTES + bytes));
         match select(room, pin!(token.cancelled())).await {
             Either::Left((room, _)) => Some(room),
             Either::Right(_) => None,
@@ -310,7 +322,7 @@ impl Executor {
 
     /// Gives cancelled work a moment to notice and end, then drops it.
     async fn wind_down(&self, work: AttemptFuture<'_>) {
-        select(work, self.host.sleep(limits::CANCELLED_GRACE)).await;
+        select(work, self.host().sleep(limits::CANCELLED_GRACE)).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The attempts and steps that a driver handed to the executor and that have not ended. It must not know what they do.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use crate::log::attempt::Attempt;
 use crate::store::tasks::{HeldTask, TaskClaim};
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
-use crate::worker::input::Input;
+use crate::worker::input::{EndedStep, Input};
 use crate::worker::tasks::input::{TaskInput, TaskOf};
 use crate::worker::ticket::{HandedOutAs, Ticket};
 use crate::workflow::command::StepRequest;
@@ -33,8 +34,9 @@ struct Handed {
     token: CancellationToken,
     /// None for a step, which only this process can execute.
     ticket: Option<Arc<Ticket>>,
-    /// The claim of the task that the attempt becomes with an append that is on its way.
-    becomes: Option<TaskClaim>,
+    /// The claim of the task that the attempt becomes with an append that is on its way. Few attempts have one, and all
+    /// others fit with their key into 64 bytes, a line of a processor's cache.
+    becomes: Option<Box<TaskClaim>>,
 }
 
 impl HandedOut {
@@ -71,7 +73,8 @@ impl HandedOut {
         let handed = self.begin(run, id, token.clone(), None);
         let permit = StartPermit { token, trust: Arc::clone(trust), ticket: None };
         with.executor.execute_step(run, workflow, step, permit, move |result, room| {
-            drop(outbox.send(Input::StepEnded { lease, run, id, step: name, handed, result, room }));
+            let ended = Box::new(EndedStep { step: name, result, room });
+            drop(outbox.send(Input::StepEnded { lease, run, id, handed, ended }));
         });
     }
 
@@ -83,11 +86,13 @@ impl HandedOut {
         token: CancellationToken,
         ticket: Option<Arc<Ticket>>,
     ) -> u64 {
-        self.abort(run, call);
         self.numbered += 1;
         let number = self.numbered;
         *self.by_shard.entry(run.shard()).or_default() += 1;
-        self.by_call.insert((run, call), Handed { number, token, ticket, becomes: None });
+        let earlier = self.by_call.insert((run, call), Handed { number, token, ticket, becomes: None });
+        if let Some(earlier) = earlier {
+            cancel(&self.removed(run, earlier).token);
+        }
         number
     }
 
@@ -102,8 +107,12 @@ impl HandedOut {
     }
 
     fn remove_if(&mut self, run: RunId, call: CommandId, number: u64) -> Option<Handed> {
-        let handed = self.by_call.get(&(run, call))?;
-        if handed.number == number && handed.becomes.is_none() { self.remove(run, call) } else { None }
+        let Entry::Occupied(entry) = self.by_call.entry((run, call)) else { return None };
+        if entry.get().number != number || entry.get().becomes.is_some() {
+            return None;
+        }
+        let handed = entry.remove();
+        Some(self.removed(run, handed))
     }
 
     /// Its outcome is no longer wanted: cancels it.
@@ -113,10 +122,15 @@ impl HandedOut {
 
     fn remove(&mut self, run: RunId, call: CommandId) -> Option<Handed> {
         let handed = self.by_call.remove(&(run, call))?;
+        Some(self.removed(run, handed))
+    }
+
+    /// It is in the map no more.
+    fn removed(&mut self, run: RunId, handed: Handed) -> Handed {
         if handed.becomes.is_none() {
             self.uncount(run.shard());
         }
-        Some(handed)
+        handed
     }
 
     fn uncount(&mut self, shard: ShardId) {
@@ -138,7 +152,7 @@ impl HandedOut {
     /// An append makes an attempt a task. From now on its outcome is not taken.
     pub(super) fn becomes(&mut self, run: RunId, call: CommandId, claim: TaskClaim) {
         if let Some(handed) = self.by_call.get_mut(&(run, call)) {
-            handed.becomes = Some(claim);
+            handed.becomes = Some(Box::new(claim));
             self.uncount(run.shard());
         }
     }
@@ -146,7 +160,8 @@ impl HandedOut {
     /// The attempt is a task of this process: its task loop has it.
     pub(super) fn hand_out(&mut self, with: &Environment, call: CommandId, task: HeldTask) {
         let run = task.claim.task.run;
-        let handed = self.by_call.get(&(run, call)).filter(|handed| handed.becomes == Some(task.claim));
+        let handed =
+            self.by_call.get(&(run, call)).filter(|handed| handed.becomes.as_deref() == Some(&task.claim));
         let ticket = handed.and_then(|handed| handed.ticket.clone());
         let token = ticket.is_some().then(|| self.remove(run, call)).flatten().map(|handed| handed.token);
         // Without a task loop, the worker is about to end, and the task counts as lost.
@@ -182,7 +197,7 @@ impl HandedOut {
     pub(super) fn cancel_all(&self) -> Vec<TaskClaim> {
         let all = self.by_call.sorted();
         all.iter().for_each(|(_, handed)| cancel(&handed.token));
-        all.into_iter().filter_map(|(_, handed)| handed.becomes).collect()
+        all.into_iter().filter_map(|(_, handed)| handed.becomes.as_deref().copied()).collect()
     }
 }
 

@@ -197,7 +197,7 @@ impl HeartbeatLoop {
             if let (Step::Claim(limit), true) = (step, lease.held) {
                 claims.push((lease.shards, processor.clone(), lease.lease, limit));
             }
-            let (asked, misplaced) = (reply.lease_heartbeat, answer.misplaced.clone());
+            let (asked, misplaced) = (Box::new(reply.lease_heartbeat), answer.misplaced.clone());
             let input = Input::HeartbeatAnswered { asked, answer: *lease, misplaced, sent, step };
             // A processor that has ended needs no answer.
             drop(processor.mailbox.send(input));

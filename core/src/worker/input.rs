@@ -14,7 +14,7 @@ use crate::store::switchboard::LocalStart;
 use crate::worker::balance::Step;
 use crate::worker::executor::AttemptResult;
 
-/// One input of a driver.
+/// One input of a driver. What is large is boxed, because the outcomes of attempts are many and inputs are moved several times.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A heartbeat is about to be sent: the driver replies with its part.
@@ -22,7 +22,7 @@ pub(crate) enum Input {
     /// The answer to a heartbeat that was sent at `sent`, by the host's clock, and what the lease does about its share. The
     /// shards that are misplaced may be those of other processors of the worker.
     HeartbeatAnswered {
-        asked: LeaseHeartbeat,
+        asked: Box<LeaseHeartbeat>,
         answer: LeaseAnswer,
         misplaced: Vec<ShardId>,
         sent: Duration,
@@ -33,19 +33,20 @@ pub(crate) enum Input {
     /// An attempt ended: its ticket has the outcome. `handed` is its number among all that were handed out under the lease.
     AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, handed: u64 },
     /// A step ended.
-    StepEnded {
-        lease: LeaseId,
-        run: RunId,
-        id: CommandId,
-        step: Name,
-        handed: u64,
-        result: AttemptResult,
-        room: Room,
-    },
+    StepEnded { lease: LeaseId, run: RunId, id: CommandId, handed: u64, ended: Box<EndedStep> },
     /// A client of this process starts a run.
-    Start { start: LocalStart, room: Room },
+    Start { start: Box<LocalStart>, room: Room },
     /// Hand over, after waiting at most `grace` for running activities and steps.
     Shutdown { grace: Duration },
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) struct EndedStep {
+    pub(crate) step: Name,
+    pub(crate) result: AttemptResult,
+    /// It counts the bytes of the result until that is taken in.
+    pub(crate) room: Room,
 }
 
 /// A processor's part of a heartbeat.

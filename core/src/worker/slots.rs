@@ -5,22 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::data::limits;
 
 /// A number of slots. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct Slots(Arc<Shared>);
+
+/// One allocation, so that an attempt counts a single reference to what all threads share.
+#[derive(Debug)]
+struct Shared {
     count: usize,
-    free: Arc<Semaphore>,
-    load: Arc<Load>,
+    free: Semaphore,
     /// Notified when a slot is free again.
     freed: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Load {
     /// How much work waits for a slot.
     waiting: AtomicUsize,
     /// How long all work takes that waits or has a slot, as far as that is known, in nanoseconds.
@@ -31,7 +30,14 @@ struct Load {
 
 impl Slots {
     pub(crate) fn new(count: usize, freed: Arc<Notify>) -> Self {
-        Self { count, free: Arc::new(Semaphore::new(count)), load: Arc::default(), freed }
+        Self(Arc::new(Shared {
+            count,
+            free: Semaphore::new(count),
+            freed,
+            waiting: AtomicUsize::new(0),
+            nanos: AtomicU64::new(0),
+            tasks: AtomicUsize::new(0),
+        }))
     }
 
     /// For how many more tasks there is room: one for each slot that is free at once. A share of the slots is for tasks, even
@@ -41,7 +47,7 @@ impl Slots {
         if free > 0 || self.wait() >= 2 * limits::OVERFLOW_WAIT {
             return free;
         }
-        self.count.div_ceil(TASKS_SHARE).saturating_sub(self.load.tasks.load(Ordering::Relaxed))
+        self.0.count.div_ceil(TASKS_SHARE).saturating_sub(self.0.tasks.load(Ordering::Relaxed))
     }
 
     /// Whether more work would wait so long for a slot that others should execute it.
@@ -54,22 +60,21 @@ impl Slots {
         if self.free() > 0 {
             return Duration::ZERO;
         }
-        Duration::from_nanos(self.load.nanos.load(Ordering::Relaxed) / self.count as u64)
+        Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed) / self.0.count as u64)
     }
 
     /// How many slots are free, and not waited for.
     fn free(&self) -> usize {
-        self.free.available_permits().saturating_sub(self.load.waiting.load(Ordering::Relaxed))
+        self.0.free.available_permits().saturating_sub(self.0.waiting.load(Ordering::Relaxed))
     }
 
     /// Joins the line. The work waits from now on, although it may begin to wait for its turn later.
     pub(crate) fn line_up(&self, work: Work) -> Waiting {
-        self.load.waiting.fetch_add(1, Ordering::Relaxed);
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(work.takes.as_nanos()).unwrap_or(u64::MAX).min(NANOS_MAX);
-        self.load.nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.load.tasks.fetch_add(usize::from(work.is_task), Ordering::Relaxed);
-        let counted = Counted { load: Arc::clone(&self.load), nanos, is_task: work.is_task };
-        Waiting { slots: self.clone(), counted: Some(counted) }
+        self.0.nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.0.tasks.fetch_add(usize::from(work.is_task), Ordering::Relaxed);
+        Waiting(Counted { slots: Arc::clone(&self.0), nanos, is_task: work.is_task, has_slot: false })
     }
 }
 
@@ -82,60 +87,49 @@ pub(crate) struct Work {
     pub(crate) is_task: bool,
 }
 
-/// Work that is counted until this is dropped.
-#[derive(Debug)]
-struct Counted {
-    load: Arc<Load>,
-    nanos: u64,
-    is_task: bool,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.load.nanos.fetch_sub(self.nanos, Ordering::Relaxed);
-        self.load.tasks.fetch_sub(usize::from(self.is_task), Ordering::Relaxed);
-    }
-}
-
 /// A place in the line for a slot.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    slots: Slots,
-    counted: Option<Counted>,
-}
+pub(crate) struct Waiting(Counted);
 
 impl Waiting {
     /// Waits for a slot.
     pub(crate) async fn slot(mut self) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots.free).acquire_owned().await.ok()?;
-        Some(Slot {
-            permit: Some(permit),
-            counted: self.counted.take(),
-            freed: Arc::clone(&self.slots.freed),
-        })
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.slots.load.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.slots.free.acquire().await.ok()?.forget();
+        self.0.has_slot = true;
+        self.0.slots.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(Slot { _counted: self.0 })
     }
 }
 
 /// A slot in use. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
-    counted: Option<Counted>,
-    freed: Arc<Notify>,
+    _counted: Counted,
 }
 
-impl Drop for Slot {
+/// Work that is counted until this is dropped.
+#[derive(Debug)]
+struct Counted {
+    slots: Arc<Shared>,
+    nanos: u64,
+    is_task: bool,
+    /// It waits for one otherwise.
+    has_slot: bool,
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        // First the slot, so that whoever is notified finds it free.
-        self.permit = None;
-        self.counted = None;
-        self.freed.notify_one();
+        if self.has_slot {
+            self.slots.free.add_permits(1);
+        } else {
+            self.slots.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.slots.nanos.fetch_sub(self.nanos, Ordering::Relaxed);
+        self.slots.tasks.fetch_sub(usize::from(self.is_task), Ordering::Relaxed);
+        if self.has_slot {
+            // Last, so that whoever is notified finds the slot free.
+            self.slots.freed.notify_one();
+        }
     }
 }
 
@@ -166,7 +160,7 @@ mod tests {
         drop(others);
         assert_eq!((slots.room_for_tasks(), slots.is_overfull()), (1, false));
         drop(first);
-        slots.freed.notified().await;
+        slots.0.freed.notified().await;
         assert_eq!(slots.room_for_tasks(), 2);
     }
 

@@ -100,11 +100,15 @@ fn executor() -> Executor {
 }
 
 fn executor_with(memory: MemoryBudget) -> Executor {
-    Executor::new(Services::of_tests(), Slots::new(1, Arc::default()), memory, CurrentExecutor::default())
+    executor_of(Services::of_tests(), memory)
+}
+
+fn executor_of(services: Services, memory: MemoryBudget) -> Executor {
+    Executor::new(services, Slots::new(1, Arc::default()), memory, CurrentExecutor::default())
 }
 
 fn permit(executor: &Executor) -> StartPermit {
-    let host = Arc::clone(&executor.host);
+    let host = Arc::clone(&executor.0.services.host);
     let trust = LeaseTrust::new(Arc::clone(&host), Duration::from_secs(600), host.monotonic());
     StartPermit { token: CancellationToken::new(), trust: Arc::new(trust), ticket: None }
 }
@@ -256,7 +260,8 @@ impl Host for StillHost {
 async fn steps_wait_for_as_long_as_steps_took_before() {
     // Given one slot
     let host = Arc::new(StillHost { system: SystemHost::current(), nanos: AtomicU64::default() });
-    let executor = Executor { host: Arc::clone(&host) as Arc<dyn Host>, ..executor() };
+    let services = Services { host: Arc::clone(&host) as Arc<dyn Host>, ..Services::of_tests() };
+    let executor = executor_of(services, MemoryBudget::new(usize::MAX));
     let step = |takes: Duration| {
         let host = Arc::clone(&host);
         let task: StepTask = Box::new(move || {

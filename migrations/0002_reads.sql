@@ -83,8 +83,24 @@ begin
 end
 $$;
 
+-- The end of the last run of the chain of a run that was continued, once that is over; nothing for no run.
+create function @schema@.end_of_chain(p_run uuid) returns setof @schema@.closed_runs
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_last uuid := @schema@.current_run(p_run);
+begin
+    return query select * from @schema@.closed_runs c where c.run_id = v_last and c.status not in (4, 5);
+end
+$$;
+
 -- The given runs that are over. The runs ascend: by the array alone, the server would look into every partition. A run that was
--- continued has the end of the last run of its chain, once that is over.
+-- continued has the end of its chain. That is found by a function, because a subquery over the partitions would be prepared for
+-- every run, and cost more than all else.
 create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -96,15 +112,12 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select c.run_id, e.closed_at, c.shard, e.status, c.workflow, c.key, e.outcome
+    select c.run_id, coalesce(e.closed_at, c.closed_at), c.shard, coalesce(e.status, c.status), c.workflow, c.key,
+           case when e.status is null then c.outcome else e.outcome end
     from @schema@.closed_runs c
-    cross join lateral (
-        select c.closed_at, c.status, c.outcome where c.status not in (4, 5)
-        union all
-        select l.closed_at, l.status, l.outcome from @schema@.closed_runs l
-        where c.status in (4, 5) and l.run_id = @schema@.current_run(c.run_id) and l.status not in (4, 5)
-    ) e
-    where c.run_id = any (p_runs) and c.run_id between p_runs[1] and p_runs[cardinality(p_runs)];
+    left join lateral @schema@.end_of_chain(case when c.status in (4, 5) then c.run_id end) e on true
+    where c.run_id = any (p_runs) and c.run_id between p_runs[1] and p_runs[cardinality(p_runs)]
+      and (e.status is not null or c.status not in (4, 5));
 end
 $$;
 

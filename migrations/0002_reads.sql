@@ -96,7 +96,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select c.run_id, e.closed_at, c.shard, e.status, c.workflow, c.key, e.outcome
+    select c.run_id, e.closed_at, c.shard, e.status, c.workflow, c.key, c.parent, e.outcome
     from @schema@.closed_runs c
     cross join lateral (
         select c.closed_at, c.status, c.outcome where c.status not in (4, 5)

@@ -20,7 +20,13 @@ pub(super) struct QueueLookups {
     known: Arc<KnownQueues>,
     /// The queues that runs ask for.
     waiting: Vec<(Name, RunId)>,
-    in_flight: Option<(Vec<(Name, RunId)>, BoxFuture<'static, Vec<Queue>>)>,
+    in_flight: Option<Request>,
+}
+
+/// A request, and the queues for which runs wait for its answer.
+struct Request {
+    asked: Vec<(Name, RunId)>,
+    answer: BoxFuture<'static, Vec<Queue>>,
 }
 
 impl QueueLookups {
@@ -43,9 +49,9 @@ impl QueueLookups {
 
     /// Waits for the next answer; forever if nothing is in flight. Returns the runs that asked. Cancel-safe.
     pub(super) async fn done(&mut self) -> Vec<RunId> {
-        let Some((_, request)) = &mut self.in_flight else { return pending().await };
-        let queues = request.await;
-        let asked = self.in_flight.take().map(|(asked, _)| asked).unwrap_or_default();
+        let Some(request) = &mut self.in_flight else { return pending().await };
+        let queues = (&mut request.answer).await;
+        let asked = self.in_flight.take().map(|request| request.asked).unwrap_or_default();
         let runs = asked.iter().map(|(_, run)| *run).collect();
         self.known.learn(&queues, asked);
         self.send_waiting();
@@ -55,8 +61,8 @@ impl QueueLookups {
     fn send_waiting(&mut self) {
         if self.in_flight.is_none() && !self.waiting.is_empty() {
             let (store, host) = (Arc::clone(&self.store), Arc::clone(&self.host));
-            let request = Box::pin(async move { queues_of(&*store, &*host).await });
-            self.in_flight = Some((std::mem::take(&mut self.waiting), request));
+            let answer = Box::pin(async move { queues_of(&*store, &*host).await });
+            self.in_flight = Some(Request { asked: std::mem::take(&mut self.waiting), answer });
         }
     }
 }

@@ -257,7 +257,7 @@ impl StoreQuery for FakeStore {
     }
 
     async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
-        unimplemented!("only workers ask for it")
+        unreachable!("only workers ask for it")
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

@@ -159,7 +159,7 @@ workflow!(LeavesKeyed, "leaves-keyed", |ctx, policy| {
     let _child = ctx.child::<Waits>(0).key("k").on_parent_end(policy_of(policy)).start();
     ctx.continue_as_new::<LeavesKeyed>(4).await
 });
-workflow!(ParentElsewhere, "parent-elsewhere", |ctx, input| { ctx.child::<Waits>(input).queue("gpu").await });
+workflow!(ParentElsewhere, "parent-elsewhere", |ctx, input| ctx.child::<Waits>(input).queue("gpu").await);
 workflow!(ParentOfUnknown, "parent-of-unknown", |ctx, input| ctx.child::<Elsewhere>(input).await);
 workflow!(DropsChild, "drops-child", |ctx, policy| {
     let child = ctx.child::<Waits>(0).on_cancel(policy_of(policy)).start();

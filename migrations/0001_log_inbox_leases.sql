@@ -69,9 +69,12 @@ create table @schema@.closed_runs (
     status    smallint not null,
     workflow  text not null,
     key       text,
+    parent    uuid,                    -- the run that started it, if a run did
     outcome   bytea not null,
     primary key (run_id)
 ) partition by range (run_id);
+-- The children of a run. Other runs take no room in it.
+create index closed_runs_by_parent on @schema@.closed_runs (parent, run_id) where parent is not null;
 
 -- One row per run that continues another: its place in their chain. Partitioned like the log.
 create table @schema@.links (
@@ -116,6 +119,7 @@ create table @schema@.open_runs (
     state      smallint not null,
     workflow   text not null,
     key        text,
+    parent     uuid,
     waiting_on text,
     -- The same as a JSON array, which the engine wrote; see the view `runs`.
     waits      text
@@ -131,6 +135,8 @@ create index open_runs_unparked on @schema@.open_runs (shard, run_id) where stat
 -- Deadlines: ten million sleeping runs cost one probe per shard and heartbeat.
 create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
     where wake_at is not null;
+-- As for the runs that are over.
+create index open_runs_by_parent on @schema@.open_runs (parent, run_id) where parent is not null;
 
 -- The current run of each chain: the last one that is, or was, open. A row stays when the chain is over. A key leads to the
 -- first run of a chain, so it is written once.
@@ -445,6 +451,7 @@ create function @schema@.append(
     p_opened_shards   smallint[],
     p_opened_names    text[],
     p_opened_keys     text[],
+    p_opened_parents  uuid[],
     p_opened_states   smallint[],
     p_opened_wake     timestamptz[],
     p_opened_waiting  text[],
@@ -458,6 +465,7 @@ create function @schema@.append(
     p_closed_shards   smallint[],
     p_closed_names    text[],
     p_closed_keys     text[],
+    p_closed_parents  uuid[],
     p_closed_statuses smallint[],
     p_closed_times    timestamptz[],
     p_closed_outcomes bytea[],
@@ -476,6 +484,7 @@ create function @schema@.append(
     p_sent_ids        uuid[],
     p_sent_bodies     bytea[],
     p_sent_workflows  text[],            -- null: it starts no run
+    p_sent_parents    uuid[],            -- of the runs that they start
     p_sent_key_names  text[],            -- the run with this workflow and key receives it instead, if there is one
     p_sent_keys       text[],
     p_sent_otherwise  uuid[],            -- this run receives it instead, if its receiver does not exist
@@ -593,16 +602,17 @@ begin
 
     if cardinality(p_opened) > 0 then
         begin
-            insert into @schema@.open_runs (run_id, shard, workflow, key, state, wake_at, waiting_on, waits)
+            insert into @schema@.open_runs (run_id, shard, workflow, key, parent, state, wake_at, waiting_on, waits)
             select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_keys),
-                   unnest(p_opened_states),
+                   unnest(p_opened_parents), unnest(p_opened_states),
                    unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits);
         exception when unique_violation then
             -- The same start may have been submitted, because this append's outcome was unknown. `on conflict` is not used
             -- at first, because it costs each row half as much again.
-            insert into @schema@.open_runs as o (run_id, shard, workflow, key, state, wake_at, waiting_on, waits)
+            insert into @schema@.open_runs as o
+                (run_id, shard, workflow, key, parent, state, wake_at, waiting_on, waits)
             select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_keys),
-                   unnest(p_opened_states),
+                   unnest(p_opened_parents), unnest(p_opened_states),
                    unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits)
             on conflict (run_id) do update
             set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on,
@@ -633,9 +643,9 @@ begin
     if cardinality(p_closed) > 0 then
         -- A run that began and ended within this append has no row here.
         delete from @schema@.open_runs o where o.run_id = any (p_closed);
-        insert into @schema@.closed_runs (run_id, shard, workflow, key, status, closed_at, outcome)
+        insert into @schema@.closed_runs (run_id, shard, workflow, key, parent, status, closed_at, outcome)
         select unnest(p_closed), unnest(p_closed_shards), unnest(p_closed_names), unnest(p_closed_keys),
-               unnest(p_closed_statuses), unnest(p_closed_times), unnest(p_closed_outcomes);
+               unnest(p_closed_parents), unnest(p_closed_statuses), unnest(p_closed_times), unnest(p_closed_outcomes);
     end if;
 
     -- Only the owner of a chain's shard writes these rows.
@@ -699,7 +709,8 @@ begin
     if cardinality(p_sent_runs) > 0 then
         v_verdicts := array_fill(0::smallint, array[cardinality(p_sent_runs)]);
         v_opened := @schema@.open_pending(p_sent_runs, p_sent_shards, p_sent_workflows,
-                                          array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts);
+                                          array_fill(null::text, array[cardinality(p_sent_runs)]), p_sent_parents,
+                                          v_verdicts);
         if array_remove(p_sent_keys, null) <> '{}' or array_remove(p_sent_otherwise, null) <> '{}' then
             v_receivers := @schema@.receivers(p_sent_runs, p_sent_key_names, p_sent_keys, p_sent_otherwise);
             if v_receivers <> p_sent_runs then
@@ -1242,7 +1253,7 @@ $$;
 -- Opens the runs of starts, and returns those that were opened. If a start was accepted before, its run has a row or is
 -- over, and nothing changes.
 create function @schema@.open_pending(
-    p_runs uuid[], p_shards smallint[], p_workflows text[], p_keys text[], p_verdicts smallint[]
+    p_runs uuid[], p_shards smallint[], p_workflows text[], p_keys text[], p_parents uuid[], p_verdicts smallint[]
 ) returns uuid[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -1256,8 +1267,8 @@ begin
         if p_workflows[1] is null or p_verdicts[1] <> 0 then
             return '{}';
         end if;
-        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-        values (p_runs[1], p_shards[1], p_workflows[1], p_keys[1], 0)
+        insert into @schema@.open_runs (run_id, shard, workflow, key, parent, state)
+        values (p_runs[1], p_shards[1], p_workflows[1], p_keys[1], p_parents[1], 0)
         on conflict do nothing;
         if not found then
             return '{}';
@@ -1282,10 +1293,10 @@ begin
     -- subtransaction: more than 64 in one transaction slow down all sessions of the server.
     if cardinality(v_opened) > 1 then
         begin
-            insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-            select t.run, t.shard, t.workflow, t.key, 0
-            from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
-                as t (run, shard, workflow, key, verdict)
+            insert into @schema@.open_runs (run_id, shard, workflow, key, parent, state)
+            select t.run, t.shard, t.workflow, t.key, t.parent, 0
+            from unnest(p_runs, p_shards, p_workflows, p_keys, p_parents, p_verdicts)
+                as t (run, shard, workflow, key, parent, verdict)
             where t.workflow is not null and t.verdict = 0
             order by t.run;
             v_inserted := true;
@@ -1295,10 +1306,10 @@ begin
     end if;
     if not v_inserted then
         with opened as (
-            insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-            select t.run, t.shard, t.workflow, t.key, 0
-            from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
-                as t (run, shard, workflow, key, verdict)
+            insert into @schema@.open_runs (run_id, shard, workflow, key, parent, state)
+            select t.run, t.shard, t.workflow, t.key, t.parent, 0
+            from unnest(p_runs, p_shards, p_workflows, p_keys, p_parents, p_verdicts)
+                as t (run, shard, workflow, key, parent, verdict)
             where t.workflow is not null and t.verdict = 0
             order by t.run
             on conflict do nothing
@@ -1384,7 +1395,7 @@ $$;
 -- key exists and is over, so that the message that follows the start has no receiver.
 create function @schema@.submit(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
-    p_workflows text[], p_keys text[], p_digests bytea[],
+    p_workflows text[], p_keys text[], p_parents uuid[], p_digests bytea[],
     p_follow_ids uuid[], p_follow_bodies bytea[],
     p_notify text,                 -- the channel for the hints of this call; null: none
     p_hints text,                  -- null: notify in this transaction in any case, because only the caller commits
@@ -1442,17 +1453,17 @@ begin
         left join @schema@.run_keys k on k.workflow = any (array[t.workflow]) and k.key = t.key;
     end if;
 
-    v_opened := @schema@.open_pending(p_runs, p_shards, p_workflows, p_keys, verdicts);
+    v_opened := @schema@.open_pending(p_runs, p_shards, p_workflows, p_keys, p_parents, verdicts);
 
     -- Other messages need an open run. Both lookups share a snapshot, so neither can miss a run that is just ending.
     if array_position(p_workflows, null) is not null then
         select array_agg(case
                    when t.workflow is not null then t.verdict
                    when exists (select from @schema@.open_runs o where o.run_id = t.run) then 0
-                   when exists (select from @schema@.closed_runs c where c.run_id = t.run) then
-                       -- A run of the same chain may go on.
-                       case when exists (
-                           select from @schema@.open_runs o where o.run_id = @schema@.current_run(t.run)) then 0 else 3 end
+                   -- A run of the same chain may go on, also when the row of this one was dropped with its partition.
+                   when exists (
+                       select from @schema@.open_runs o where o.run_id = @schema@.current_run(t.run)) then 0
+                   when exists (select from @schema@.closed_runs c where c.run_id = t.run) then 3
                    else 4
                end order by t.ord)
         into verdicts
@@ -1647,7 +1658,7 @@ $$;
 
 -- The open runs. A pending one that has begun is busy.
 create view @schema@.open_runs_shown as
-select o.run_id, o.workflow, o.key, o.shard, o.wake_at,
+select o.run_id, o.workflow, o.key, o.parent, o.shard, o.wake_at,
        case when b.begun then 1::smallint else o.state end as state,
        case when not b.begun then o.waiting_on end as waiting_on,
        case when not b.begun then o.waits end as waits
@@ -1662,7 +1673,7 @@ select o.run_id, o.workflow, o.key, o.shard,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
        o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at,
-       l.first_run, l.predecessor, l.number as chain_number
+       l.first_run, l.predecessor, l.number as chain_number, o.parent
 from @schema@.open_runs_shown o
 left join @schema@.links l on l.run_id = o.run_id
 union all
@@ -1670,6 +1681,6 @@ select c.run_id, c.workflow, c.key, c.shard,
        (array['completed', 'failed', 'cancelled', 'terminated', 'continued', 'retried', 'timed-out'])[c.status + 1],
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
        null, null, null, c.closed_at,
-       l.first_run, l.predecessor, l.number
+       l.first_run, l.predecessor, l.number, c.parent
 from @schema@.closed_runs c
 left join @schema@.links l on l.run_id = c.run_id;

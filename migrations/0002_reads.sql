@@ -113,7 +113,7 @@ as $$
 begin
     return query
     select c.run_id, coalesce(e.closed_at, c.closed_at), c.shard, coalesce(e.status, c.status), c.workflow, c.key,
-           case when e.status is null then c.outcome else e.outcome end
+           c.parent, case when e.status is null then c.outcome else e.outcome end
     from @schema@.closed_runs c
     left join lateral @schema@.end_of_chain(case when c.status in (4, 5) then c.run_id end) e on true
     where c.run_id = any (p_runs) and c.run_id between p_runs[1] and p_runs[cardinality(p_runs)]

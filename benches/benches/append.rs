@@ -108,7 +108,13 @@ impl Writer {
             if through_inbox {
                 starts.updated.push(UpdatedRun { run: *run, row });
             } else {
-                starts.opened.push(OpenedRun { run: *run, workflow: "activities".into(), key: None, row });
+                starts.opened.push(OpenedRun {
+                    run: *run,
+                    workflow: "activities".into(),
+                    key: None,
+                    parent: None,
+                    row,
+                });
             }
         }
         for run in &runs {
@@ -117,6 +123,7 @@ impl Writer {
                 run: *run,
                 workflow: "activities".into(),
                 key: None,
+                parent: None,
                 status: ClosedStatus::Completed,
                 closed_at: self.born,
                 outcome: Bytes::from_static(&[1; 32]),
@@ -140,6 +147,7 @@ impl Writer {
                 opens: Some(NewRun {
                     workflow: "activities".to_owned(),
                     key: None,
+                    parent: None,
                     input_digest: Some([0; 32]),
                     followed_by: None,
                 }),

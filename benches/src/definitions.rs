@@ -147,6 +147,113 @@ impl Workflow for Signals {
     }
 }
 
+/// Ends at once: what a start costs.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl Workflow for Nothing {
+    const NAME: &'static str = "nothing";
+    type Input = u64;
+    type Output = u64;
+
+    async fn run(_ctx: Context, number: u64) -> WorkflowResult<u64> {
+        Ok(number)
+    }
+}
+
+/// Children that end at once, all at the same time, as many as its input says.
+#[derive(Debug)]
+pub struct Family;
+
+impl Workflow for Family {
+    const NAME: &'static str = "family";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, width: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for first in (0..width).step_by(WAVE as usize) {
+            let wave = first..width.min(first + WAVE);
+            let children = wave.map(|number| ctx.child::<Nothing>(u64::from(number)));
+            sum += ctx.when_all(children).await?.into_iter().sum::<u64>();
+        }
+        Ok(sum)
+    }
+}
+
+/// Answers updates, as many as its input says.
+#[derive(Debug)]
+pub struct Answers;
+
+/// What [`Answers`] answers.
+pub const ADD: Update<u64, u64> = Update::new("add");
+
+impl Workflow for Answers {
+    const NAME: &'static str = "answers";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for _ in 0..count {
+            let (number, answer) = ctx.wait_for_update(ADD).await?;
+            sum += number;
+            answer.send(sum);
+        }
+        Ok(sum)
+    }
+}
+
+/// Continues as new, as often as its input says.
+#[derive(Debug)]
+pub struct Continues;
+
+/// How far a chain of [`Continues`] is, and when it passed some of its runs, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ChainSoFar {
+    /// How many runs the chain has in all.
+    pub length: u32,
+    /// How many it has had.
+    pub done: u32,
+    /// When the second thousand began and ended.
+    pub second: (i64, i64),
+    /// When the last thousand began and ended.
+    pub last: (i64, i64),
+}
+
+impl ChainSoFar {
+    /// How long the second and the last thousand took, in milliseconds, if the chain had two.
+    pub fn thousands(&self) -> Option<(f64, f64)> {
+        let millis = |(from, to): (i64, i64)| (to - from) as f64 / 1e3;
+        (self.length >= 2_000).then(|| (millis(self.second), millis(self.last)))
+    }
+}
+
+impl Workflow for Continues {
+    const NAME: &'static str = "continues";
+    type Input = ChainSoFar;
+    type Output = ChainSoFar;
+
+    async fn run(ctx: Context, mut so_far: ChainSoFar) -> WorkflowResult<ChainSoFar> {
+        let now = ctx.now().timestamp_micros();
+        let ChainSoFar { length, done, second, last } = &mut so_far;
+        match *done {
+            1_000 => second.0 = now,
+            2_000 => second.1 = now,
+            _ => {}
+        }
+        if *done + 1_000 == *length {
+            last.0 = now;
+        }
+        if *done == *length {
+            last.1 = now;
+            return Ok(so_far);
+        }
+        *done += 1;
+        ctx.continue_as_new::<Self>(so_far).await
+    }
+}
+
 /// An activity that takes so many milliseconds, and no CPU.
 #[derive(Debug)]
 pub struct Pause;

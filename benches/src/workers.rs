@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::Failure;
 use crate::definitions::{
-    Activities, Double, FanOut, Naps, Pause, Pauses, Signals, Steps, TASKS, Tasks, Timers,
+    Activities, Answers, Continues, Double, Family, FanOut, Naps, Nothing, Pause, Pauses, Signals, Steps,
+    TASKS, Tasks, Timers,
 };
 use crate::store::Address;
 
@@ -70,6 +71,10 @@ pub fn worker(store: &Arc<dyn Store>, name: &str, serves: Serves) -> Result<Work
         .workflow::<Timers>()
         .workflow::<Naps>()
         .workflow::<Signals>()
+        .workflow::<Nothing>()
+        .workflow::<Family>()
+        .workflow::<Answers>()
+        .workflow::<Continues>()
         .activity(Double)
         .activity(Pause)
         .history_events(u32::MAX, u32::MAX);

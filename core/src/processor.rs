@@ -28,6 +28,7 @@ pub(crate) mod memory;
 pub(crate) mod needs;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
+pub(crate) mod queues;
 pub(crate) mod reads;
 pub(crate) mod received;
 pub(crate) mod record;

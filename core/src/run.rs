@@ -22,6 +22,7 @@ use crate::run::children::ChildRequest;
 use crate::run::state::RunState;
 use crate::run::succession::Successor;
 use crate::run::turn::Turn;
+use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, How, Program, Programs, WorkflowEnd};
 use crate::workflow::scope::views::Views;
@@ -73,6 +74,10 @@ pub(crate) struct Progress {
     pub(crate) dropped_steps: Vec<CommandId>,
     /// What its events ask of children.
     pub(crate) requests: Vec<ChildRequest>,
+    /// The queue for which the store has to be asked before its code can go on.
+    pub(crate) wanted_queue: Option<Name>,
+    /// The calls of its children that were not bound when it continued.
+    pub(crate) orphans: Vec<CommandId>,
     /// The run that continues this one, if the run ended in that way.
     pub(crate) successor: Option<Box<Successor>>,
     /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
@@ -93,6 +98,12 @@ impl Progress {
             (earlier @ None, views) => *earlier = views,
             (Some(_), None) => {}
         }
+    }
+
+    /// The code could not go on. Returns why, in words.
+    fn stalled_by(&mut self, fault: &Fault) -> String {
+        self.wanted_queue = fault.wanted_queue().cloned();
+        fault.to_string()
     }
 
     fn take_steps(&mut self, asked: CallMap<StepRequest>, dropped: &[CommandId]) {
@@ -169,7 +180,8 @@ impl Run {
                 self.decide(at, decisions, progress);
                 self.log_views(at, progress);
             }
-            Err(reason) => {
+            Err(fault) => {
+                let reason = progress.stalled_by(&fault);
                 self.log(at, Event::RunStalled { reason }, progress);
                 self.log(at, resolution, progress);
             }
@@ -313,16 +325,16 @@ impl Run {
     }
 
     /// Passes a resolution to the program. After an error the run has no program.
-    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
+    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) -> Result<Decisions, Fault> {
         let Some(program) = &mut self.program else {
-            return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
+            return Err(format!("this worker does not know workflow `{}`", self.state.workflow).into());
         };
         let poll = || program.apply(seq, at, resolution, Locals::default());
         let decided = self.state.in_span(resolution, false, poll);
         if decided.is_err() {
             self.program = None;
         }
-        decided.map_err(|fault| fault.to_string())
+        decided
     }
 
     /// Logs what the program decided.
@@ -377,8 +389,8 @@ impl Run {
             progress.forget_step(&resolution);
             let decisions = match self.poll(seq, at, &resolution) {
                 Ok(decisions) => decisions,
-                Err(reason) => {
-                    stalled_again = Some(reason);
+                Err(fault) => {
+                    stalled_again = Some(progress.stalled_by(&fault));
                     break;
                 }
             };

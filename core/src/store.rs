@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
+    Append, Appended, ChildRun, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
     PublishedView, Released, Reply, RunKey, RunLink, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;

@@ -5,6 +5,7 @@ pub(crate) mod checks;
 pub(crate) mod config;
 pub(crate) mod parts;
 pub(crate) mod processor_handle;
+mod queue_lookups;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod ticket;
@@ -62,8 +63,9 @@ use crate::host::{Host, StoreClock, SystemHost};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::activity::Services;
-use crate::workflow::child_ids::ChildIds;
+use crate::workflow::child_ids::{ChildIds, OtherQueues};
 use crate::workflow::current_executor::ExecutorSetter;
+use crate::workflow::queues::KnownQueues;
 use crate::workflow::registry::Definitions;
 
 /// Executes the runs of one queue. Workflows run on the worker's own threads, activities and steps on the caller's tokio
@@ -232,22 +234,30 @@ impl Worker {
         let mut shutdown = pin!(shutdown);
         let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
         let _running = self.status.begin(&host);
-        let queue = tokio::select! {
+        let opened = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
-            queue = self.queue(&*host) => queue?,
+            opened = self.open(&*host) => opened?,
         };
         let (tasks, task_mailbox) = mpsc::unbounded_channel();
         let (worker, processors) = (self.config.processor.worker.clone(), self.config.processors);
-        let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
-        let parts = self.parts(&host, queue, tasks);
+        let (queue_name, shards) = (self.config.queue.clone(), opened.queue.shard_count);
+        let parts = self.parts(&host, opened, tasks);
         tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
         let served = Supervisor::start(parts, task_mailbox, |job| launch(&*host, job))?.run(shutdown).await;
         tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
         served
     }
 
-    fn parts(&self, host: &Arc<dyn Host>, queue: Queue, tasks: mpsc::UnboundedSender<TaskInput>) -> Parts {
+    fn parts(
+        &self,
+        host: &Arc<dyn Host>,
+        Opened { queue, queues }: Opened,
+        tasks: mpsc::UnboundedSender<TaskInput>,
+    ) -> Parts {
+        let queues = Arc::new(KnownQueues::of(&queues));
+        let others =
+            if self.config.one_queue { OtherQueues::Own } else { OtherQueues::Known(Arc::clone(&queues)) };
         let clock = Arc::new(StoreClock::default());
         if self.config.processors > 0 {
             clock.answered(queue.now, &**host);
@@ -274,7 +284,8 @@ impl Worker {
             executor,
             definitions: Arc::clone(&self.definitions),
             child_ids: Shards::new(queue.first_shard, queue.shard_count)
-                .map_or_else(|_| ChildIds::default(), ChildIds::Among),
+                .map_or_else(|_| ChildIds::default(), |own| ChildIds::Among(own, others)),
+            queues,
             gauges: self.gauges.clone(),
             queue,
             freed,
@@ -285,26 +296,27 @@ impl Worker {
         }
     }
 
-    /// Checks that the store has sessions left for this worker, and opens its queue.
-    async fn prepare_store(&self) -> Result<Queue, StoreError> {
+    /// Checks that the store has sessions left for this worker, opens its queue, and asks for the others.
+    async fn prepare_store(&self) -> Result<Opened, StoreError> {
         self.store.check_room(sessions(self.config.processors)).await?;
         if self.config.processors == 0 {
             // It owns no shards, so it neither needs the queue nor decides how many shards the queue gets.
             let (name, first_shard) = (self.config.queue.clone(), ShardId::FIRST);
-            return Ok(Queue { name, first_shard, shard_count: 0, now: Timestamp::MIN });
+            let queue = Queue { name, first_shard, shard_count: 0, now: Timestamp::MIN };
+            return Ok(Opened { queue, queues: Vec::new() });
         }
         let wanted = self.config.queue_shards;
         let queue = self.store.queue(&self.config.queue, wanted.unwrap_or(limits::QUEUE_SHARDS)).await?;
         queue.check_shards(wanted)?;
-        Ok(queue)
+        Ok(Opened { queue, queues: self.store.query().queues().await? })
     }
 
-    async fn queue(&self, host: &dyn Host) -> Result<Queue, Error> {
+    async fn open(&self, host: &dyn Host) -> Result<Opened, Error> {
         let mut delays = backoff::backoff(host);
         loop {
             let asked = caught_in(self.status.queue.watch(host, 0, self.prepare_store())).await;
             match asked.map_err(|panicked| Error::gave_up(format!("the worker cannot begin: {panicked}")))? {
-                Ok(queue) => return Ok(queue),
+                Ok(opened) => return Ok(opened),
                 Err(StoreError::Unavailable { .. } | StoreError::Held { .. }) => {
                     host.sleep(delays.next().unwrap_or(backoff::BACKOFF_MAX)).await;
                 }
@@ -312,6 +324,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// The queue of a worker, and all that there were when it began.
+struct Opened {
+    queue: Queue,
+    queues: Vec<Queue>,
 }
 
 /// How many sessions a worker opens: as few as it can work with, and as many as it uses under load.

@@ -18,6 +18,7 @@ pub(crate) mod locals;
 pub(crate) mod mark;
 pub(crate) mod own_task;
 pub(crate) mod program;
+pub(crate) mod queues;
 pub(crate) mod registry;
 pub(crate) mod running_handlers;
 pub(crate) mod scope;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
-use pgworkflows_core::store::{Append, Appended, SentMessage, Session, StoreError};
+use pgworkflows_core::store::{Append, Appended, ChildRun, SentMessage, Session, StoreError};
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::interceptor::Interceptor;
@@ -78,14 +78,15 @@ impl Sends {
         let message = MessageId::from_u128(u128::from(number) << 64 | u128::from(SENT_MARK));
         match number % 12 {
             0 => {
-                let (run, body) = (self.child(run, number), self.start.clone());
+                let parent = run;
+                let (run, body) = (self.child(parent, number), self.start.clone());
                 Some(SentMessage {
                     message,
                     run,
                     key: None,
                     otherwise: None,
                     body,
-                    opens: Some(PlanWorkflow::<false, false>::NAME.into()),
+                    opens: Some(ChildRun { workflow: PlanWorkflow::<false, false>::NAME.into(), parent }),
                 })
             }
             1 | 2 => {

@@ -106,6 +106,7 @@ pub enum Call<'a> {
     ReturnTasks(&'a ReturnTasks),
     WithdrawTasks(&'a [Withdrawal]),
     ActivityQueues,
+    Queues,
     Describe(RunId),
     DescribeQueue(&'a str),
     QueuesOf(&'a str),
@@ -154,6 +155,7 @@ impl Call<'_> {
             | Self::List { .. }
             | Self::History(_)
             | Self::View { .. }
+            | Self::Queues
             | Self::ActivityQueues => false,
         }
     }

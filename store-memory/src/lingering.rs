@@ -51,6 +51,7 @@ impl Lingering {
             | Call::List { .. }
             | Call::History(_)
             | Call::View { .. }
+            | Call::Queues
             | Call::ActivityQueues => None,
         }
     }

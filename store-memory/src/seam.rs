@@ -82,6 +82,10 @@ impl StoreQuery for MemoryStore {
         self.call(None, Call::QueuesOf(workflow), |state, now| Ok(state.queues_of(now, workflow))).await
     }
 
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        self.call(None, Call::Queues, |state, now| Ok(state.queues(now))).await
+    }
+
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         self.call(None, Call::Find { workflow, key }, |state, _| Ok(state.find(workflow, key))).await
     }

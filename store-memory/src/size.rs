@@ -53,6 +53,7 @@ impl ByteSize for Call<'_> {
             | Self::View { .. }
             | Self::ClaimTasks(_)
             | Self::ReturnTasks(_)
+            | Self::Queues
             | Self::ActivityQueues => 0,
         }
     }

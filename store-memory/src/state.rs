@@ -119,6 +119,8 @@ struct Lease {
 struct Run {
     workflow: Name,
     key: Option<String>,
+    /// The run that started it, if a run did.
+    parent: Option<RunId>,
     /// Its place in its chain, if it continues another run.
     link: Option<ChainLink>,
     row: Row,
@@ -145,6 +147,7 @@ impl Run {
             run: id,
             workflow: self.workflow.clone(),
             key: self.key.clone(),
+            parent: self.parent,
             status: *status,
             closed_at: *closed_at,
             outcome: outcome.clone(),
@@ -175,6 +178,17 @@ impl State {
         };
         let first_shard = shard_id(range.first);
         Ok(Queue { name: name.to_owned(), first_shard, shard_count: range.count, now })
+    }
+
+    /// All queues.
+    pub(crate) fn queues(&self, now: Timestamp) -> Vec<Queue> {
+        let queue = |(name, range): (&String, &Shards)| Queue {
+            name: name.clone(),
+            first_shard: shard_id(range.first),
+            shard_count: range.count,
+            now,
+        };
+        self.queues.iter().map(queue).collect()
     }
 
     fn make_queue(&mut self, name: &str, shards: u16) -> Result<Shards, StoreError> {
@@ -230,8 +244,15 @@ impl State {
     /// The current run of a run's chain: the run itself, unless it was continued.
     fn current_of(&self, run: RunId) -> RunId {
         let Some(found) = self.runs.get(&run) else { return run };
-        let first = found.link.map_or(run, |link| link.first);
-        if let Row::Open(_) = found.row { run } else { self.chains.get(&first).copied().unwrap_or(run) }
+        if let Row::Open(_) = found.row {
+            return run;
+        }
+        self.chains.get(&self.first_of(run)).copied().unwrap_or(run)
+    }
+
+    /// The first run of a run's chain: the run itself, unless it continues another.
+    fn first_of(&self, run: RunId) -> RunId {
+        self.runs.get(&run).and_then(|found| found.link).map_or(run, |link| link.first)
     }
 
     /// Whether a run exists and is not over.

@@ -458,6 +458,7 @@ impl Owner {
                 run: message.run,
                 workflow: "order".into(),
                 key: None,
+                parent: None,
                 status: ClosedStatus::Completed,
                 closed_at: Timestamp::from_micros(0),
                 outcome: Bytes::new(),

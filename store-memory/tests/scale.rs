@@ -31,7 +31,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             let position = &mut positions[usize::from(run.shard().get())];
             let wake_at = Some(Timestamp::from_micros(id as i64));
             let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None, waits: None };
-            append.opened.push(OpenedRun { run, workflow: "order".into(), key: None, row });
+            append.opened.push(OpenedRun { run, workflow: "order".into(), key: None, parent: None, row });
             append.frames.push(frame(run, EventSeq::FIRST, *position, Bytes::new()));
             *position = position.next();
         }

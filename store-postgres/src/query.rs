@@ -7,30 +7,30 @@ use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
     ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded,
-    OpenRow, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
+    OpenRow, Queue, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
     Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
-use sqlx::types::Uuid;
 
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
 use crate::tasks;
 use crate::values::{
-    Time, bytes, closed_status_number, get, open_state, open_state_number, run_id, shard_id, timestamp, uuid,
+    Time, bytes, closed_status_number, get, open_state, open_state_number, optional_run_id, run_id, shard_id,
+    timestamp, uuid,
 };
 use crate::watch::closed_run;
 
 /// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 const DESCRIBE: &str = "
-    select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
+    select o.run_id, o.workflow, o.key, o.parent, o.state, o.wake_at, o.waiting_on, o.waits,
            null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome,
            l.first_run, l.predecessor, l.number, null::uuid as current_run
     from @schema@.open_runs_shown o left join @schema@.links l on l.run_id = o.run_id
     where o.run_id = $1
     union all
-    select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome,
+    select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome,
            l.first_run, l.predecessor, l.number,
            case when c.status in (4, 5) then @schema@.current_run(c.run_id) end
     from @schema@.closed_runs c left join @schema@.links l on l.run_id = c.run_id
@@ -62,6 +62,10 @@ const SHARD_NEEDS: &str = "
     where s.queue = $1
     group by n.shard order by n.shard";
 
+const QUEUES: &str = "
+    select q.name, q.first_shard, q.shard_count, pg_catalog.clock_timestamp() from @schema@.queues q
+    order by q.name collate pg_catalog.\"C\"";
+
 /// The queues whose live leases know a workflow, or that of the last lease that knew it.
 const QUEUES_OF: &str = "
     with known as (
@@ -90,26 +94,42 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
-/// Each half returns up to the limit, by its primary key in descending order.
-const LIST: &str = "
+/// Lists runs, given a condition on those that are open and one on those that are over. Each half returns up to the limit, by
+/// an index in descending order.
+macro_rules! list {
+    ($open:literal, $closed:literal) => {
+        concat!(
+            "
     select r.*, l.first_run, l.predecessor, l.number,
            case when r.status in (4, 5) then @schema@.current_run(r.run_id) end as current_run
     from (
-        (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
+        (select o.run_id, o.workflow, o.key, o.parent, o.state, o.wake_at, o.waiting_on, o.waits,
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
          from @schema@.open_runs_shown o
          where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
-           and ($5::smallint is null or o.state = $5)
+           and ($5::smallint is null or o.state = $5)",
+            $open,
+            "
          order by o.run_id desc limit $7)
         union all
-        (select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome
+        (select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome
          from @schema@.closed_runs c
          where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)
-           and ($6::smallint is null or c.status = $6)
+           and ($6::smallint is null or c.status = $6)",
+            $closed,
+            "
          order by c.run_id desc limit $7)
     ) r
     left join lateral (select * from @schema@.links l where l.run_id = r.run_id offset 0) l on true
-    order by r.run_id desc limit $7";
+    order by r.run_id desc limit $7"
+        )
+    };
+}
+
+const LIST: &str = list!("", "");
+
+/// The children of one run. Another statement, because its plan begins with the parent.
+const LIST_CHILDREN: &str = list!(" and o.parent = $8", " and c.parent = $8");
 
 fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     let Some(lease) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
@@ -138,6 +158,15 @@ fn found_view(row: &PgRow) -> Result<FoundView, StoreError> {
     Ok(FoundView { seq: EventSeq::new(get::<i32>(row, 0)?.cast_unsigned()), frame })
 }
 
+fn queue(row: &PgRow) -> Result<Queue, StoreError> {
+    Ok(Queue {
+        name: get(row, 0)?,
+        first_shard: shard_id(i16::try_from(get::<i32>(row, 1)?).unwrap_or(i16::MAX))?,
+        shard_count: u16::try_from(get::<i32>(row, 2)?).unwrap_or(u16::MAX),
+        now: timestamp(row, 3)?,
+    })
+}
+
 fn shard_needs(row: &PgRow) -> Result<ShardNeeds, StoreError> {
     let workflows = get::<Vec<String>>(row, 1)?.into_iter().map(Name::from).collect();
     Ok(ShardNeeds { shard: shard_id(get(row, 0)?)?, workflows })
@@ -161,6 +190,10 @@ impl StoreQuery for PostgresStore {
         let needs = self.shared.fetch(query).await?;
         let needs = needs.iter().map(shard_needs).collect::<Result<_, _>>()?;
         Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases, needs }))
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        self.shared.fetch(self.shared.statements.query(QUEUES)).await?.iter().map(queue).collect()
     }
 
     async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
@@ -195,10 +228,11 @@ impl StoreQuery for PostgresStore {
         // A state selects open runs, a status selects closed ones.
         let open = filter.open != Some(false) && filter.status.is_none();
         let closed = filter.open != Some(true) && filter.state.is_none();
+        let list = if filter.parent.is_some() { LIST_CHILDREN } else { LIST };
         let query = self
             .shared
             .statements
-            .query(LIST)
+            .query(list)
             .bind(open)
             .bind(closed)
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
@@ -206,6 +240,10 @@ impl StoreQuery for PostgresStore {
             .bind(filter.state.map(open_state_number))
             .bind(filter.status.map(closed_status_number))
             .bind(i64::from(page.limit.max(1)));
+        let query = match filter.parent {
+            Some(parent) => query.bind(uuid(parent)),
+            None => query,
+        };
         let rows = self.shared.fetch(query).await?;
         descriptions(&self.shared, &rows).await
     }
@@ -249,10 +287,11 @@ fn description(row: &PgRow) -> Result<RunDescription, StoreError> {
         run: run_id(row, "run_id")?,
         workflow: get(row, "workflow")?,
         key: get(row, "key")?,
+        parent: optional_run_id(row, "parent")?,
         open: open_row(row)?,
         closed: closed_run(row)?,
         link: link(row)?,
-        current: get::<Option<Uuid>>(row, "current_run")?.map(|run| RunId::from_u128(run.as_u128())),
+        current: optional_run_id(row, "current_run")?,
         undelivered: Vec::new(),
     })
 }

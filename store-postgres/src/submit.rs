@@ -36,6 +36,7 @@ arguments! {
             p_bodies: &sent.body[..],
             p_workflows: sent.opens.as_ref().map(|run| run.workflow.as_str()),
             p_keys: sent.opens.as_ref().and_then(|run| run.key.as_deref()),
+            p_parents: sent.opens.as_ref().and_then(|run| run.parent.map(uuid)),
             p_digests: sent.opens.as_ref().and_then(|run| run.input_digest.map(Vec::from)),
             p_follow_ids: follow_up(sent).map(|follow_up| message_uuid(follow_up.message)),
             p_follow_bodies: follow_up(sent).map(|follow_up| &follow_up.body[..]),

@@ -41,6 +41,13 @@ pub(crate) fn run_id(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Run
     Ok(RunId::from_u128(get::<Uuid>(row, column)?.as_u128()))
 }
 
+pub(crate) fn optional_run_id(
+    row: &PgRow,
+    column: impl ColumnIndex<PgRow>,
+) -> Result<Option<RunId>, StoreError> {
+    Ok(get::<Option<Uuid>>(row, column)?.map(|run| RunId::from_u128(run.as_u128())))
+}
+
 /// The bytes in a `bytea` column.
 pub(crate) fn bytes(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Bytes, StoreError> {
     Ok(Bytes::copy_from_slice(get(row, column)?))

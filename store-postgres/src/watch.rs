@@ -9,12 +9,12 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::shared::Shared;
 use crate::values::{
-    byte_count, bytes, closed_status, get, message_id, message_uuid, run_id, timestamp, uuid,
+    byte_count, bytes, closed_status, get, message_id, message_uuid, optional_run_id, run_id, timestamp, uuid,
 };
 
 /// The runs that are over, as many as fit into `$2` bytes. The first one that does not fit comes without its outcome.
 const CLOSED: &str = "
-    select c.run_id, c.workflow, c.key, c.status, c.closed_at,
+    select c.run_id, c.workflow, c.key, c.parent, c.status, c.closed_at,
            case when c.number = 1 or c.before + c.bytes <= $2 then c.outcome end as outcome
     from (
         select c.*, pg_catalog.row_number() over runs as number,
@@ -130,6 +130,7 @@ pub(crate) fn closed_run(row: &PgRow) -> Result<Option<ClosedRun>, StoreError> {
         run: run_id(row, "run_id")?,
         workflow: get::<String>(row, "workflow")?.into(),
         key: get(row, "key")?,
+        parent: optional_run_id(row, "parent")?,
         status: closed_status(status),
         closed_at: timestamp(row, "closed_at")?,
         outcome: bytes(row, "outcome")?,

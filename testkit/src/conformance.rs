@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod balance;
+pub mod chains;
 pub mod content;
 mod executor;
 mod fixture;
@@ -309,6 +310,11 @@ macro_rules! store_conformance {
                 withdrawn_task_tells_its_run_once_if_it_is_asked_to,
                 renewal_deletes_tasks_of_runs_that_are_over,
             ;
+            chains:
+                every_run_of_a_chain_leads_to_the_current_one,
+                end_of_a_chain_is_that_of_each_of_its_runs,
+                reply_of_any_run_of_a_chain_is_found_by_each_of_its_runs,
+            ;
             replies:
                 reply_is_kept_and_the_first_one_stays,
                 answer_with_replies_is_cut_by_its_bytes,
@@ -327,6 +333,7 @@ macro_rules! store_conformance {
                 people_read_histories_as_a_processor_loads_them,
                 list_is_newest_first_and_paged,
                 list_shows_runs_that_match_every_field_of_the_filter,
+                children_of_a_run_are_listed_open_or_over_and_those_of_others_are_not,
                 keyed_runs_are_listed_by_prefix_in_the_order_of_the_bytes_of_keys,
             ;
         }

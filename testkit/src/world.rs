@@ -159,6 +159,7 @@ impl World {
         let gate = self.settings.gate.clone();
         let host = WorldHost::new(&self.time, number.attempts(), dice, &self.calls, gate);
         let worker = Worker::builder(self.store.clone()).host(host).processors(1).queue_shards(SHARDS);
+        let worker = worker.one_queue();
         let worker = (self.settings.worker)(worker.name(format!("worker-{}", number.0)));
         let worker = worker.lease_ttl(LEASE_TTL).heartbeat_interval(HEARTBEAT_INTERVAL);
         let worker = self.definitions.register(worker, &self.calls).build()?;

@@ -150,6 +150,7 @@ impl ProcessorFixture {
                     | Effect::HandOut { .. }
                     | Effect::Withdraw(_)
                     | Effect::StartChild(_)
+                    | Effect::FindQueue { .. }
                     | Effect::Accept { .. }
                     | Effect::Tell { .. } => {}
                 }

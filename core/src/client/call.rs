@@ -342,23 +342,17 @@ impl ClientShared {
         }
     }
 
-    /// Describes the current run of a run's chain, with what only its history says: its parent, and what it waits for if its
-    /// row does not say so.
+    /// Describes the current run of a run's chain, with what its history says that it waits for, if its row does not say so.
     pub(crate) async fn describe_with_history(&self, run: RunId) -> Result<RunInfo, Error> {
         let mut info = self.describe_current(run).await?;
-        if info.status == RunStatus::Pending {
+        if info.status != RunStatus::Running || !info.waits.is_empty() {
             return Ok(info);
         }
-        let needs_waits = info.status == RunStatus::Running && info.waits.is_empty();
-        // The first frame has the parent.
-        let bytes = if needs_waits { limits::WAITS_HISTORY_BYTES_MAX } else { 0 };
+        let bytes = limits::WAITS_HISTORY_BYTES_MAX;
         let load = Load { runs: vec![info.run_id], after: None, bytes };
         let loaded = self.retry(|| self.store.query().load(&load)).await?;
-        if let Some(history) = loaded.histories.first() {
-            info.parent = logged_parent(history);
-            if needs_waits && loaded.cut.is_none() {
-                info.waits = logged_waits(history);
-            }
+        if let Some(history) = loaded.histories.first().filter(|_| loaded.cut.is_none()) {
+            info.waits = logged_waits(history);
         }
         Ok(info)
     }
@@ -381,15 +375,6 @@ impl ClientShared {
         }
         History::new(&history)
     }
-}
-
-/// The parent of a run according to its history, of which the first frame is enough.
-fn logged_parent(history: &RunHistory) -> Option<RunId> {
-    // A run whose code could not begin has a stall before its start.
-    decode(history).take(2).flatten().find_map(|past| match past.event {
-        Event::RunStarted { parent, .. } => parent,
-        _ => None,
-    })
 }
 
 /// What a run waits for according to its history. One that this build cannot read says nothing.

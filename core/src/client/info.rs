@@ -102,8 +102,8 @@ pub struct RunInfo {
     pub workflow: String,
     /// The idempotency key of the run's start.
     pub key: Option<String>,
-    /// The run that started this one as its child, if a run did, once this one has begun. Only
-    /// [`describe`](crate::client::handle::RunHandle::describe) knows it, from the history; a list reads rows only.
+    /// The run that started this one as its child, if a run did. [`ListRuns::parent`](crate::client::ListRuns::parent) lists the
+    /// children of a run.
     pub parent: Option<RunId>,
     /// What the run is doing, or how it ended.
     pub status: RunStatus,
@@ -144,7 +144,7 @@ impl RunInfo {
             run_id: found.run,
             workflow: found.workflow,
             key: found.key,
-            parent: None,
+            parent: found.parent,
             status,
             created_at: found.run.born().into(),
             closed_at: found.closed.as_ref().map(|closed| closed.closed_at.into()),

@@ -1,4 +1,4 @@
-//! `client.list`: lists runs by workflow and status, page by page. It must not know how a store finds them.
+//! `client.list`: lists runs by workflow, parent and status, page by page. It must not know how a store finds them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -109,7 +109,46 @@ impl ListRuns {
             RunStatus::TimedOut => (None, Some(ClosedStatus::TimedOut)),
         };
         let open = Some(!status.is_over());
-        self.with(|list| list.only(RunFilter { workflow: None, open, state, status: ended }))
+        self.with(|list| list.only(RunFilter { open, state, status: ended, ..RunFilter::default() }))
+    }
+
+    /// Lists only runs that this run started as its [children](crate::Context::child), and the runs that continue these: however
+    /// many others there are, they are found by an index. Each run of a chain has its own children.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "page")]
+    /// async fn page(_ctx: Context, number: u32) -> WorkflowResult<u32> {
+    ///     Ok(number)
+    /// }
+    ///
+    /// #[workflow(name = "book")]
+    /// async fn book(ctx: Context, pages: u32) -> WorkflowResult<usize> {
+    ///     Ok(ctx.when_all((0..pages).map(|number| ctx.child::<page>(number))).await?.len())
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<page>().workflow::<book>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let book = client.start::<book>(3).await?;
+    /// book.result().await?;
+    /// let pages: Vec<_> = client.list().parent(book.run_id()).closed().stream().try_collect().await?;
+    /// assert_eq!(pages.len(), 3);
+    /// assert!(pages.iter().all(|page| page.parent == Some(book.run_id())));
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    pub fn parent(self, run: RunId) -> Self {
+        self.with(|list| list.filter.parent = Some(run))
     }
 
     /// Lists only runs that were started before this run. Pass the last run of a page to get the next page.
@@ -143,9 +182,10 @@ impl ListRuns {
 }
 
 impl List {
-    /// Replaces which runs of the workflow are listed.
+    /// Replaces which runs of the workflow or the parent are listed.
     fn only(&mut self, filter: RunFilter) {
-        self.filter = RunFilter { workflow: self.filter.workflow.take(), ..filter };
+        let RunFilter { workflow, parent, .. } = std::mem::take(&mut self.filter);
+        self.filter = RunFilter { workflow, parent, ..filter };
     }
 
     async fn read(&self) -> Result<Vec<RunInfo>, Error> {

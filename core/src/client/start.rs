@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::placed::{Beginning, CheckedStart, HandedOver, Limits};
+use self::placed::{Beginning, CheckedStart, HandedOver};
 use crate::client::call::{CallKeys, ClientShared};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
@@ -24,6 +24,7 @@ use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
+use crate::data::time_limits::TimeLimits;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::Message;
@@ -73,7 +74,7 @@ struct Start<W: RunType> {
     input: Result<Payload, Error>,
     key: Option<Key>,
     begin: Beginning,
-    limits: Limits,
+    limits: TimeLimits,
     /// The signal that follows the start.
     signal: Option<Box<Following>>,
     /// The retries of the whole run. Boxed, because most starts have none.
@@ -110,7 +111,7 @@ impl<W: RunType> StartRun<W> {
     fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
         let call = shared.call.as_ref();
         let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
-        let (begin, limits, signal, retry) = (Beginning::AtOnce, Limits::default(), None, None);
+        let (begin, limits, signal, retry) = (Beginning::AtOnce, TimeLimits::default(), None, None);
         Self(Lazy::Built(Start {
             shared,
             workflow,
@@ -368,7 +369,8 @@ impl<W: RunType> Start<W> {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
-        self.limits.check(&self.workflow)?;
+        let started = format_args!("the start of workflow `{}`", self.workflow);
+        self.limits.check(&started).map_err(Error::invalid)?;
         let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
         let retry = self.retry.map_or(RetryPolicy::none(), |policy| *policy);
         retry.check().map_err(|problem| {

@@ -4,7 +4,7 @@ use crate::data::derived::derived_u64;
 use crate::data::id::{InvalidId, ShardId};
 
 /// A queue's contiguous, non-empty range of shards.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shards {
     first: ShardId,
     last: ShardId,
@@ -25,11 +25,15 @@ impl Shards {
         self.last
     }
 
+    /// How many there are.
+    pub(crate) fn count(self) -> u16 {
+        self.last.get() - self.first.get() + 1
+    }
+
     /// The shard at `number` modulo the number of shards, counted from the first.
     pub(crate) fn nth(self, number: u64) -> ShardId {
-        let (first, last) = (self.first.get(), self.last.get());
-        let nth = number % (u64::from(last - first) + 1);
-        ShardId::new(first + nth as u16).expect("it is at most the last shard")
+        let nth = number % u64::from(self.count());
+        ShardId::new(self.first.get() + nth as u16).expect("it is at most the last shard")
     }
 }
 

@@ -189,6 +189,10 @@ macro_rules! events {
             key: Option<String>,
             /// What becomes of the child at the end of the run.
             at_end: ChildPolicy,
+            /// When the child is cancelled, if it is not over.
+            deadline: Option<Timestamp>,
+            /// When the child is ended without asking its code, if it is not over.
+            grace_until: Option<Timestamp>,
         }
         /// A child with a key was started: no other run has its key.
         "child.bound" 1 => ChildBound = 35: Note, Nothing {
@@ -258,6 +262,15 @@ macro_rules! events {
             name: Name,
             /// The value.
             value: Payload,
+        }
+        /// The run asked where the shards of another queue are, in which it starts children.
+        "queue.resolved" 1 => QueueResolved = 60: Local, Nothing {
+            /// The queue.
+            queue: Name,
+            /// The number of its first shard.
+            first_shard: u32,
+            /// How many shards it has; 0 if there was no such queue.
+            shard_count: u32,
         }
         /// The run published a value of one of its views.
         "view.published" 1 => ViewPublished = 30: Note, Publish {

@@ -182,7 +182,8 @@ fn add_row(groups: &[&Group], append: &mut Append) {
         (None, _) => {}
         (Some(RowChange::Closed(closed)), _) => append.closed.push(closed.clone()),
         (Some(RowChange::Open { row, .. }), Some(workflow)) => {
-            append.opened.push(OpenedRun { run, workflow: workflow.clone(), key: None, row: row.clone() });
+            let (workflow, row) = (workflow.clone(), row.clone());
+            append.opened.push(OpenedRun { run, workflow, key: None, parent: None, row });
         }
         (Some(RowChange::Open { row, .. }), None) => {
             append.updated.push(UpdatedRun { run, row: row.clone() });

@@ -1,7 +1,7 @@
 //! The children of runs: the messages that start them and ask something of them, and those that tell their parents how they
 //! ended. It must not know what a run makes of an outcome.
 
-use crate::data::child::Parent;
+use crate::data::child::{ChildPolicy, Parent};
 use crate::data::derived::derived_u128;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, MessageId, RunId};
@@ -15,11 +15,12 @@ use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
+use crate::processor::group::Group;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
-use crate::run::children::{ChildRequest, Request};
+use crate::run::children::{ChildRequest, KeyedStart, PendingChild, Request};
 use crate::run::state::RunState;
-use crate::store::append::SentMessage;
+use crate::store::append::{ChildRun, SentMessage};
 use crate::store::inbox::{NewRun, Submission, Submitted};
 
 /// The type of the failure of a child whose key another run has.
@@ -31,6 +32,8 @@ pub(crate) struct ChildStart {
     pub(crate) parent: RunId,
     /// The parent's durable call.
     pub(crate) call: CommandId,
+    /// What becomes of the child at the end of its parent.
+    pub(crate) at_end: ChildPolicy,
     pub(crate) submission: Submission,
 }
 
@@ -44,64 +47,88 @@ pub(super) enum Start {
 
 /// The start of the child that an event decides.
 pub(super) fn start_of(parent: RunId, event: &Event) -> Option<Start> {
-    let Event::ChildStarted { id, child, workflow, input, key, .. } = event else { return None };
+    let Event::ChildStarted { id, child, workflow, input, key, at_end, deadline, grace_until } = event else {
+        return None;
+    };
     let parent = Parent { run: parent, call: *id };
+    let (child, key, deadline, grace_until) = (*child, key.as_deref(), *deadline, *grace_until);
+    let started = Started { parent, child, workflow, input, key, at_end: *at_end, deadline, grace_until };
     Some(match key {
         None => Start::Message(SentMessage {
-            message: start_message(*child),
-            run: *child,
+            message: start_message(child),
+            run: child,
             key: None,
             otherwise: None,
-            body: start_body(parent, workflow, input, None),
-            opens: Some(workflow.clone()),
+            body: started.body(),
+            opens: Some(ChildRun { workflow: workflow.clone(), parent: parent.run }),
         }),
-        Some(key) => Start::Effect(keyed_start(parent, *child, workflow, input, key)),
+        Some(_) => Start::Effect(started.submitted()),
     })
 }
 
 /// The starts of children that are to be bound, for a new owner of their parent.
 fn unbound_starts(state: &RunState) -> Vec<Effect> {
-    let parent = |call| Parent { run: state.id, call };
     let unbound = state.children.iter().filter_map(|(id, child)| Some((id, child, child.unbound.as_ref()?)));
     unbound
-        .map(|(id, child, start)| {
-            keyed_start(parent(id), child.child, &child.workflow, &start.input, &start.key)
+        .map(|(call, pending, start)| {
+            let PendingChild { child, workflow, at_end, .. } = pending;
+            let (parent, child, at_end) = (Parent { run: state.id, call }, *child, *at_end);
+            let KeyedStart { key, input, deadline, grace_until } = &**start;
+            let (key, deadline, grace_until) = (Some(key.as_str()), *deadline, *grace_until);
+            Started { parent, child, workflow, input, key, at_end, deadline, grace_until }.submitted()
         })
         .collect()
 }
 
-fn keyed_start(parent: Parent, child: RunId, workflow: &Name, input: &Payload, key: &str) -> Effect {
-    let submission = Submission {
-        message: start_message(child),
-        run: child,
-        body: start_body(parent, workflow, input, Some(key)),
-        opens: Some(NewRun {
-            workflow: workflow.to_string(),
-            key: Some(key.to_owned()),
-            input_digest: Some(input.canonical_digest()),
-            followed_by: None,
-        }),
-    };
-    Effect::StartChild(Box::new(ChildStart { parent: parent.run, call: parent.call, submission }))
+/// What a child is started with.
+struct Started<'a> {
+    parent: Parent,
+    child: RunId,
+    workflow: &'a Name,
+    input: &'a Payload,
+    key: Option<&'a str>,
+    at_end: ChildPolicy,
+    deadline: Option<Timestamp>,
+    grace_until: Option<Timestamp>,
+}
+
+impl Started<'_> {
+    /// As the submission of a child with a key.
+    fn submitted(&self) -> Effect {
+        let submission = Submission {
+            message: start_message(self.child),
+            run: self.child,
+            body: self.body(),
+            opens: Some(NewRun {
+                workflow: self.workflow.to_string(),
+                key: self.key.map(str::to_owned),
+                parent: Some(self.parent.run),
+                input_digest: Some(self.input.canonical_digest()),
+                followed_by: None,
+            }),
+        };
+        let Parent { run: parent, call } = self.parent;
+        Effect::StartChild(Box::new(ChildStart { parent, call, at_end: self.at_end, submission }))
+    }
+
+    fn body(&self) -> bytes::Bytes {
+        encode_message(&Message::Start {
+            workflow: self.workflow.clone(),
+            input: self.input.clone(),
+            key: self.key.map(str::to_owned),
+            start_at: None,
+            repeated: Flag(false),
+            parent: Some(self.parent),
+            retry: RetryPolicy::none(),
+            deadline: self.deadline,
+            grace_until: self.grace_until,
+        })
+    }
 }
 
 /// A run is started once, so its id can be the message's id.
 fn start_message(child: RunId) -> MessageId {
     MessageId::from_u128(child.as_u128())
-}
-
-fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str>) -> bytes::Bytes {
-    encode_message(&Message::Start {
-        workflow: workflow.clone(),
-        input: input.clone(),
-        key: key.map(str::to_owned),
-        start_at: None,
-        repeated: Flag(false),
-        parent: Some(parent),
-        retry: RetryPolicy::none(),
-        deadline: None,
-        grace_until: None,
-    })
 }
 
 /// The message by which a run asks something of a child. If it is not wanted any more, it is dropped.
@@ -122,8 +149,11 @@ pub(super) fn request(parent: RunId, request: ChildRequest) -> SentMessage {
     SentMessage { message, run: child, key: None, otherwise: None, body, opens: None }
 }
 
-/// The message that tells a parent how its child ended.
-pub(super) fn ended(child: RunId, parent: &Parent, terminal: &Event) -> Option<SentMessage> {
+/// The message that tells a parent how its child ended. If the child was continued, it is the end of its chain, and the parent
+/// knows the first run.
+pub(super) fn ended(state: &RunState, terminal: &Event) -> Option<SentMessage> {
+    let parent = state.parent.as_deref()?;
+    let child = state.chain.as_deref().map_or(state.id, |link| link.first);
     let outcome = match terminal {
         Event::RunCompleted { result } => Outcome::Completed(result.clone()),
         Event::RunFailed { failure, .. } => Outcome::Failed(failure.clone()),
@@ -189,6 +219,17 @@ impl Recorder<'_> {
         self.start_children(id);
     }
 
+    /// A child is bound whose parent is over, because it continued as new before that was known: what its policy says is asked of it
+    /// now. The successor has nothing to do with it.
+    fn ask_orphan(&mut self, start: &ChildStart) {
+        let ChildStart { parent, call, at_end, submission } = start;
+        if let Some(what) = Request::of(*at_end).filter(|_| self.shards.serves(parent.shard())) {
+            let mut group = Group::new(*parent);
+            group.sent.push(request(*parent, ChildRequest { id: *call, child: submission.run, what }));
+            self.outbox.push(group);
+        }
+    }
+
     /// Delivers the terminations that waited, as soon as all children are bound.
     pub(super) fn take_in_held(&mut self, id: RunId, now: Timestamp) {
         let Some(live) = self.runs.get_mut(id) else { return };
@@ -208,10 +249,15 @@ impl Processor {
         answer: Result<Submitted, String>,
         now: Timestamp,
     ) {
-        let id = start.parent;
+        let (id, refused) = (start.parent, refusal(start, answer));
         let mut recorder = self.recorder();
-        let Some(live) = recorder.runs.get_mut(id).filter(|live| !live.is_over()) else { return };
-        let progress = live.run().child_submitted(now, start.call, refusal(start, answer));
+        let Some(live) = recorder.runs.get_mut(id).filter(|live| !live.is_over()) else {
+            if recorder.runs.take_orphan(id, start.call) && refused.is_none() {
+                recorder.ask_orphan(start);
+            }
+            return;
+        };
+        let progress = live.run().child_submitted(now, start.call, refused);
         if progress.events.is_empty() {
             return;
         }

@@ -102,6 +102,7 @@ impl Processor {
             | Effect::HandOut { .. }
             | Effect::Withdraw { .. }
             | Effect::StartChild(_)
+            | Effect::FindQueue { .. }
             | Effect::Accept { .. }
             | Effect::Tell { .. } => true,
         });

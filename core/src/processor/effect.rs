@@ -24,6 +24,8 @@ pub(crate) enum Effect {
     Withdraw(Withdrawal),
     /// Submit the start of a child with a key.
     StartChild(Box<ChildStart>),
+    /// Look a queue up in the store, for a run that has stalled because the worker does not know it.
+    FindQueue { queue: Name, run: RunId },
     /// Tell a client of this process that the run it started is in the log.
     Accept { accepted: oneshot::Sender<()> },
     /// Tell a client of this process that the run it started is over.

@@ -164,15 +164,18 @@ impl Live {
         self.executing.is_empty() && !state.is_busy() && !near
     }
 
-    /// The first deadline. Of a paused run, no attempt begins. Retries that were handed to the executor do not count, nor do the schedules of tasks that are going
-    /// to end because of them.
+    /// The first deadline. Of a paused run, no attempt begins. Retries that were handed to the executor do not count, nor do the
+    /// schedules of tasks that are going to end because of them. The end of a grace waits until all children are bound, as a
+    /// termination does: nothing would ask a child afterwards of which it is not known whether it exists.
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;
         let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
         let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
         let retry = retry.filter(|_| state.paused.is_none());
-        let is_new = |deadline: &&Deadline| {
-            deadline.kind != DeadlineKind::ScheduleToClose || !self.executing.expires(deadline.id)
+        let is_new = |deadline: &&Deadline| match deadline.kind {
+            DeadlineKind::ScheduleToClose => !self.executing.expires(deadline.id),
+            DeadlineKind::Grace => !state.children.are_unbound(),
+            DeadlineKind::Timer | DeadlineKind::Retry | DeadlineKind::Run => true,
         };
         let expired = self.expired.map_or(Bound::Unbounded, Bound::Excluded);
         let mut deadlines = state.deadlines.range((expired, Bound::Unbounded));
@@ -280,11 +283,11 @@ impl Live {
             if let Some(status) = event.closed_status() {
                 let outcome = Bytes::copy_from_slice(body);
                 self.close(group, status, *at, outcome);
-                let parent = self.run.state.parent.as_deref();
-                group.sent.extend(parent.and_then(|parent| ended(run, parent, event)));
+                group.sent.extend(ended(&self.run.state, event));
             }
         }
         group.sent.extend(progress.requests.into_iter().map(|of_child| request(run, of_child)));
+        group.effects.extend(progress.wanted_queue.map(|queue| Effect::FindQueue { queue, run }));
         let executing = &mut self.executing;
         let abort = |id| Effect::Abort { run, id };
         for id in progress.dropped_steps {
@@ -326,6 +329,7 @@ impl Live {
             run: state.id,
             workflow: state.workflow.clone(),
             key: state.key.clone(),
+            parent: state.parent.as_deref().map(|parent| parent.run),
             status,
             closed_at,
             outcome,

@@ -53,8 +53,15 @@ impl Recorder<'_> {
     }
 
     /// Records the progress of a run: queues its events for the log; its effects wait for the commit.
-    pub(super) fn record(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
+    pub(super) fn record(
+        &mut self,
+        id: RunId,
+        mut progress: Progress,
+        consumed: &[MessageRef],
+        now: Timestamp,
+    ) {
         self.runs.work_on(id);
+        self.runs.leave_orphans(id, std::mem::take(&mut progress.orphans));
         let Some(entry) = self.runs.entry(id) else { return };
         let live = &mut *entry.live;
         let mut group = Group::new(id);

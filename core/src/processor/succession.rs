@@ -39,8 +39,9 @@ impl BegunSuccessor {
 
     /// The row with which it begins. It is busy, so that a new owner loads it at once.
     pub(super) fn opened(&self) -> OpenedRun {
-        let Successor { run, workflow, key, .. } = &self.successor;
-        OpenedRun { run: *run, workflow: workflow.clone(), key: key.clone(), row: OpenRow::default() }
+        let Successor { run, workflow, key, parent, .. } = &self.successor;
+        let (workflow, key, row) = (workflow.clone(), key.clone(), OpenRow::default());
+        OpenedRun { run: *run, workflow, key, parent: *parent, row }
     }
 
     pub(super) fn link(&self) -> RunLink {

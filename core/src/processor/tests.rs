@@ -13,6 +13,7 @@ mod local;
 mod memory;
 mod messages;
 mod pause;
+mod queues;
 mod resume;
 mod sent;
 mod suspects;
@@ -35,6 +36,7 @@ use crate::data::id::{
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::retry::RetryPolicy;
+use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::log::attempt::Attempt;
 use crate::log::event::Event;
@@ -58,7 +60,9 @@ use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Standing, Suspect,
 use crate::store::tasks::{HeldTask, NewTask, TaskId, Withdrawal};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
 use crate::workflow::Workflow;
+use crate::workflow::child_ids::{ChildIds, OtherQueues};
 use crate::workflow::mark::PollMark;
+use crate::workflow::queues::KnownQueues;
 use crate::workflow::registry::{Definitions, Registry};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -93,6 +97,10 @@ struct Fixture {
     steps: BTreeMap<(RunId, CommandId), Name>,
     /// The starts of children with keys that are to be submitted.
     child_starts: Vec<ChildStart>,
+    /// The queues that are to be looked up, and for which runs.
+    queue_lookups: Vec<(Name, RunId)>,
+    /// What processors know of other queues, from the next owner on.
+    queues: Option<Arc<KnownQueues>>,
     /// Which events the store refuses.
     refuses: fn(RunId, &Event) -> bool,
     appends: usize,
@@ -176,6 +184,8 @@ impl Fixture {
             attempts_begun: 0,
             steps: BTreeMap::new(),
             child_starts: Vec::new(),
+            queue_lookups: Vec::new(),
+            queues: None,
             refuses: |_, _| false,
             appends: 0,
             released: Vec::new(),
@@ -218,6 +228,14 @@ impl Fixture {
         } else {
             registry()
         };
+        let registry = match &self.queues {
+            Some(queues) => {
+                let own = Shards::new(self.shard, 1).expect("a queue of one shard");
+                let others = OtherQueues::Known(Arc::clone(queues));
+                registry.with_child_ids(ChildIds::Among(own, others))
+            }
+            None => registry,
+        };
         self.processor = Processor::new(self.config.clone(), registry, &claimed);
         self.attempts.clear();
         self.steps.clear();
@@ -243,6 +261,26 @@ impl Fixture {
     }
 
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
+        self.start_within::<W>(number, input, (None, None))
+    }
+
+    /// Starts a run with a deadline and the end of its grace, both counted from now.
+    fn start_limited<W: Workflow<Input = u32>>(
+        &mut self,
+        number: u64,
+        input: u32,
+        limits: [Duration; 2],
+    ) -> RunId {
+        let [deadline, grace_until] = limits.map(|limit| Some(self.now.saturating_add(limit)));
+        self.start_within::<W>(number, input, (deadline, grace_until))
+    }
+
+    fn start_within<W: Workflow<Input = u32>>(
+        &mut self,
+        number: u64,
+        input: u32,
+        (deadline, grace_until): (Option<Timestamp>, Option<Timestamp>),
+    ) -> RunId {
         let id = run_id(number);
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
@@ -255,8 +293,8 @@ impl Fixture {
                 repeated: Flag(false),
                 parent: None,
                 retry: RetryPolicy::none(),
-                deadline: None,
-                grace_until: None,
+                deadline,
+                grace_until,
             },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
@@ -317,6 +355,7 @@ impl Fixture {
                 }
                 Effect::Withdraw(Withdrawal { task, tells }) => self.withdraw(task, tells),
                 Effect::StartChild(start) => self.child_starts.push(*start),
+                Effect::FindQueue { queue, run } => self.queue_lookups.push((queue, run)),
                 Effect::Accept { accepted } => drop(accepted.send(())),
                 Effect::Tell { notice, watcher } => drop(watcher.send(*notice)),
             }

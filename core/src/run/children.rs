@@ -5,6 +5,7 @@ use crate::data::child::ChildPolicy;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
 use crate::log::event::{Consequence, Event};
 
 /// A child without an outcome.
@@ -13,7 +14,7 @@ pub(crate) struct PendingChild {
     pub(crate) child: RunId,
     pub(crate) workflow: Name,
     /// What becomes of it at the end of its parent.
-    at_end: ChildPolicy,
+    pub(crate) at_end: ChildPolicy,
     /// What the parent has decided to become of it: it gave the child up, or asked it to cancel itself.
     decided: Option<ChildPolicy>,
     /// Its start, until it is bound.
@@ -25,6 +26,8 @@ pub(crate) struct PendingChild {
 pub(crate) struct KeyedStart {
     pub(crate) key: String,
     pub(crate) input: Payload,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) grace_until: Option<Timestamp>,
 }
 
 /// What a run asks of a child.
@@ -43,7 +46,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// What a policy asks of a child.
-    fn of(policy: ChildPolicy) -> Option<Self> {
+    pub(crate) fn of(policy: ChildPolicy) -> Option<Self> {
         match policy {
             ChildPolicy::RequestAndWait | ChildPolicy::Request => Some(Self::Cancel),
             ChildPolicy::Terminate => Some(Self::Terminate),
@@ -89,6 +92,11 @@ impl Children {
         self.0.as_ref().is_some_and(|pending| pending.unbound > 0)
     }
 
+    /// The calls of the children that are to be started.
+    pub(super) fn unbound(&self) -> impl Iterator<Item = CommandId> {
+        self.iter().filter(|(_, child)| child.unbound.is_some()).map(|(id, _)| id)
+    }
+
     /// Whether the end of the parent waits for any of them.
     pub(super) fn delay_the_end(&self) -> bool {
         let waits = |child: &PendingChild| {
@@ -128,8 +136,12 @@ impl Children {
 
     /// Applies an event of a child.
     pub(super) fn apply(&mut self, event: &Event) {
-        if let Event::ChildStarted { id, child, workflow, input, key, at_end } = event {
-            let start = |key: &String| Box::new(KeyedStart { key: key.clone(), input: input.clone() });
+        if let Event::ChildStarted { id, child, workflow, input, key, at_end, deadline, grace_until } = event
+        {
+            let (deadline, grace_until) = (*deadline, *grace_until);
+            let start = |key: &String| {
+                Box::new(KeyedStart { key: key.clone(), input: input.clone(), deadline, grace_until })
+            };
             let (workflow, unbound) = (workflow.clone(), key.as_ref().map(start));
             let (child, at_end, decided) = (*child, *at_end, None);
             let pending = self.0.get_or_insert_default();

@@ -282,6 +282,8 @@ impl Replay {
                 }
             }
             Err(Fault::Stuck(reason)) => self.fail(due.seq, reason),
+            // A replay takes what it asks for from the log.
+            Err(fault @ Fault::UnknownQueue { .. }) => self.fail(due.seq, fault.to_string()),
             Err(Fault::Unrecorded { did, instead }) => match instead.as_deref().or(next) {
                 Some(recorded) => self.diverge_at(recorded, &did),
                 None => self.diverge(Divergence { seq: None, recorded: None, did }),

@@ -301,6 +301,8 @@ impl RunState {
             Event::StepCompleted { .. }
             | Event::StepFailed { .. }
             | Event::ValueRecorded { .. }
+            // The ids of children have the shards.
+            | Event::QueueResolved { .. }
             | Event::SignalSent { .. }
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}

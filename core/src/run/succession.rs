@@ -27,6 +27,7 @@ pub(crate) struct Successor {
     pub(crate) run: RunId,
     pub(crate) workflow: Name,
     pub(crate) key: Option<String>,
+    pub(crate) parent: Option<RunId>,
     pub(crate) link: ChainLink,
     /// Its first events, which no code has seen.
     pub(crate) events: Vec<PastEvent>,
@@ -138,11 +139,13 @@ impl Run {
             past
         };
         let events = [started].into_iter().chain(known).chain(left).map(numbered).collect();
-        let (workflow, key) = (state.workflow.clone(), state.key.clone());
-        Box::new(Successor { run, workflow, key, link, events })
+        let (workflow, key, parent) =
+            (state.workflow.clone(), state.key.clone(), parent.map(|parent| parent.run));
+        Box::new(Successor { run, workflow, key, parent, link, events })
     }
 
     fn succeed(&mut self, at: Timestamp, ended: Event, successor: Box<Successor>, progress: &mut Progress) {
+        progress.orphans = self.state.children.unbound().collect();
         self.log(at, ended, progress);
         progress.successor = Some(successor);
     }

@@ -169,9 +169,10 @@ impl Append {
             hasher.update(message.as_u128().to_le_bytes());
             hasher.update(run.as_u128().to_le_bytes());
             hasher.update(otherwise.map_or(0, RunId::as_u128).to_le_bytes());
-            let opens = opens.as_deref().unwrap_or_default().as_bytes();
+            hasher.update(opens.as_ref().map_or(0, |opens| opens.parent.as_u128()).to_le_bytes());
+            let opens = opens.as_ref().map_or("", |opens| &*opens.workflow);
             let key = key.as_ref().map_or(["", ""], |key| [&key.workflow, &key.key]);
-            for bytes in [&body[..], opens, key[0].as_bytes(), key[1].as_bytes()] {
+            for bytes in [&body[..], opens.as_bytes(), key[0].as_bytes(), key[1].as_bytes()] {
                 hasher.update((bytes.len() as u64).to_le_bytes());
                 hasher.update(bytes);
             }
@@ -259,6 +260,8 @@ pub struct OpenedRun {
     pub workflow: Name,
     /// The idempotency key, if the run continues one that has a key.
     pub key: Option<String>,
+    /// The run that started the chain of the run, if the run continues one that has a parent.
+    pub parent: Option<RunId>,
     /// The variable part of the row.
     pub row: OpenRow,
 }
@@ -312,6 +315,8 @@ pub struct ClosedRun {
     pub workflow: Name,
     /// The idempotency key of the run's start.
     pub key: Option<String>,
+    /// The run that started it, if a run did.
+    pub parent: Option<RunId>,
     /// How the run ended.
     pub status: ClosedStatus,
     /// When the run ended.
@@ -398,8 +403,17 @@ pub struct SentMessage {
     pub otherwise: Option<RunId>,
     /// The message's content, which only core reads.
     pub body: Bytes,
-    /// For a start, the workflow of the run that it creates. Such a start has no key.
-    pub opens: Option<Name>,
+    /// For a start, the run that it creates. Such a start has no key.
+    pub opens: Option<ChildRun>,
+}
+
+/// A run that another run starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildRun {
+    /// The workflow's name.
+    pub workflow: Name,
+    /// The run that starts it.
+    pub parent: RunId,
 }
 
 /// A run, named by its workflow and the key of its start.

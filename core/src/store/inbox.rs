@@ -25,6 +25,8 @@ pub struct NewRun {
     pub workflow: String,
     /// The start's idempotency key, unique per workflow name.
     pub key: Option<String>,
+    /// The run that starts it, if a run does.
+    pub parent: Option<RunId>,
     /// SHA-256 of the canonical input; `None` if the caller cannot compute it, then digests are not compared.
     pub input_digest: Option<[u8; 32]>,
     /// A message that follows the start in the same transaction: to the new run or, if another run has the key and no other

@@ -9,6 +9,7 @@ use crate::data::chain::ChainLink;
 use crate::data::id::{EventSeq, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::store::Queue;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::build::Build;
 use crate::store::error::StoreError;
@@ -24,6 +25,9 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
 
     /// Describes a queue and its live leases; `None` if the queue does not exist.
     async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError>;
+
+    /// Returns all queues, ascending by name.
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError>;
 
     /// Names the queues whose live leases know a workflow, ascending. If there is none, it names the queue of the last lease
     /// that knew it, as long as the store remembers one.
@@ -57,6 +61,8 @@ pub struct RunDescription {
     pub workflow: String,
     /// The idempotency key of the run's start.
     pub key: Option<String>,
+    /// The run that started it, if a run did.
+    pub parent: Option<RunId>,
     /// The run's row while it is open.
     pub open: Option<OpenRow>,
     /// How the run ended. Exactly one of `open` and `closed` is `Some`.
@@ -137,6 +143,8 @@ impl Undelivered {
 pub struct RunFilter {
     /// Runs of this workflow.
     pub workflow: Option<String>,
+    /// Runs that this run started. They are found by an index, however many runs there are.
+    pub parent: Option<RunId>,
     /// Open runs (`true`) or runs that are over (`false`).
     pub open: Option<bool>,
     /// Open runs in this state.

@@ -38,6 +38,7 @@ impl WorkerBuilder {
         let config = WorkerConfig {
             queue: "default".to_owned(),
             queue_shards: None,
+            one_queue: false,
             generation: 0,
             processors: 1,
             activities_max: limits::ACTIVITIES_MAX,
@@ -89,6 +90,21 @@ impl WorkerBuilder {
     #[must_use]
     pub fn activity_queue(mut self, name: impl Into<String>, slots: usize) -> Self {
         self.config.activity_queues.push((Name::from(name.into()), Some(slots)));
+        self
+    }
+
+    /// Has the children of all queues run in the worker's own [`queue`](Self::queue), whatever
+    /// [queue](crate::workflow::ChildFuture::queue) their parents name: for tests, and for programs that are a single worker in
+    /// development. All workers of the queue need the same setting. By default, a child runs in the queue that its parent names.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).one_queue().build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    #[must_use]
+    pub fn one_queue(mut self) -> Self {
+        self.config.one_queue = true;
         self
     }
 

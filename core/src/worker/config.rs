@@ -13,6 +13,8 @@ pub(super) struct WorkerConfig {
     pub(super) queue: String,
     /// How many shards the queue has to have; `None`: any number, and the default if it is created.
     pub(super) queue_shards: Option<u16>,
+    /// Whether the children of other queues live in its own.
+    pub(super) one_queue: bool,
     /// How new the code is.
     pub(super) generation: u64,
     pub(super) processors: usize,

@@ -26,6 +26,7 @@ use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust};
 use crate::worker::handed_out::HandedOut;
 use crate::worker::input::{EndedStep, HeartbeatReply, Input};
+use crate::worker::queue_lookups::QueueLookups;
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
@@ -48,6 +49,7 @@ pub(crate) struct Driver {
     hints: broadcast::Receiver<Hint>,
     requests: Requests,
     child_starts: ChildStarts,
+    queue_lookups: QueueLookups,
     /// Outcomes and starts that are still to be handled, in the order of their arrival.
     backlog: VecDeque<Input>,
     /// The attempts and steps that the executor has.
@@ -76,7 +78,7 @@ impl Driver {
     ) -> Self {
         let hints = with.store.hints(HintKind::Mail);
         let requests = Requests::new(&with, session);
-        let child_starts = ChildStarts::new(&with);
+        let (child_starts, queue_lookups) = (ChildStarts::new(&with), QueueLookups::new(&with));
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
         // The processor stops by itself after two thirds of a lease without a renewal.
         let trust = LeaseTrust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
@@ -89,6 +91,7 @@ impl Driver {
             hints,
             requests,
             child_starts,
+            queue_lookups,
             backlog: VecDeque::new(),
             handed_out,
             trust: Arc::new(trust),
@@ -131,6 +134,7 @@ impl Driver {
                 child = self.child_starts.done() => {
                     self.processor.child_submitted(&child.start, child.answer, self.with.now());
                 }
+                runs = self.queue_lookups.done() => self.processor.queues_known(runs),
                 input = mailbox.recv() => match input {
                     Some(input) => self.receive(input),
                     None => return Ended::ShutDown,
@@ -270,6 +274,7 @@ impl Driver {
                     self.trust.renewed(sent);
                     self.stopwatch = Stopwatch::start(&*self.with.host, &self.with.meter);
                     self.processor.heartbeat_answered(&asked, &answer);
+                    self.with.queues.forget_missing();
                     self.take_step(step, &misplaced);
                 } else {
                     self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));
@@ -291,6 +296,7 @@ impl Driver {
                 self.connection = None;
                 self.requests.stop_reading();
                 self.child_starts.stop();
+                self.queue_lookups.stop();
                 let end = self.with.host.monotonic() + grace;
                 self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
             }

@@ -19,6 +19,7 @@ use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
 use crate::worker::tasks::input::TaskInput;
 use crate::workflow::current_executor::CurrentExecutor;
+use crate::workflow::queues::KnownQueues;
 use crate::workflow::registry::Registry;
 
 /// About how many bytes a start of a client of this process takes beside its input.
@@ -32,6 +33,8 @@ pub(crate) struct Environment {
     pub(crate) clock: Arc<StoreClock>,
     pub(crate) executor: Executor,
     pub(crate) registry: Registry,
+    /// What the worker knows of other queues.
+    pub(crate) queues: Arc<KnownQueues>,
     pub(crate) lease_ttl: Duration,
     /// The bytes that the worker may keep in memory.
     pub(crate) memory: MemoryBudget,

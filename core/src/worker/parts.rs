@@ -23,6 +23,7 @@ use crate::worker::tasks::{ServedQueue, TaskLoop};
 use crate::worker::watchdog::Stuck;
 use crate::workflow::child_ids::ChildIds;
 use crate::workflow::current_executor::ExecutorSetter;
+use crate::workflow::queues::KnownQueues;
 use crate::workflow::registry::{Definitions, Registry};
 
 /// What all parts of a worker share.
@@ -36,6 +37,8 @@ pub(super) struct Parts {
     pub(super) definitions: Arc<Definitions>,
     /// How runs of its workflows find the ids of their children.
     pub(super) child_ids: ChildIds,
+    /// What the worker knows of other queues.
+    pub(super) queues: Arc<KnownQueues>,
     pub(super) gauges: Vec<Gauge>,
     pub(super) queue: Queue,
     /// Notified when the executor, or a served activity queue, has a free slot again.
@@ -73,6 +76,7 @@ impl Parts {
             executor: self.executor.clone(),
             registry: Registry::new(Arc::clone(&self.definitions), Arc::clone(&processor.mark))
                 .with_child_ids(self.child_ids.clone()),
+            queues: Arc::clone(&self.queues),
             lease_ttl: self.config.lease_ttl,
             memory: self.config.processor.memory.clone(),
             outbox,

@@ -152,6 +152,7 @@ impl AsyncProgram {
             | Event::TimerStarted { .. }
             | Event::TimerCancelled { .. }
             | Event::ValueRecorded { .. }
+            | Event::QueueResolved { .. }
             | Event::ViewPublished { .. }
             | Event::RunPaused { .. }
             | Event::RunUnpaused { .. }

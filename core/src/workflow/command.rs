@@ -85,6 +85,8 @@ pub(crate) struct StartChild {
     pub(crate) input: Payload,
     pub(crate) key: Option<String>,
     pub(crate) at_end: ChildPolicy,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) grace_until: Option<Timestamp>,
 }
 
 /// The answer to an update, or that there is none.
@@ -200,8 +202,8 @@ impl Command {
                 }
             }
             Self::StartChild(start) => {
-                let StartChild { id, child, workflow, input, key, at_end } = *start;
-                Event::ChildStarted { id, child, workflow, input, key, at_end }
+                let StartChild { id, child, workflow, input, key, at_end, deadline, grace_until } = *start;
+                Event::ChildStarted { id, child, workflow, input, key, at_end, deadline, grace_until }
             }
             Self::RequestChildCancel { id, .. } => Event::ChildCancelRequested { id },
             Self::CancelChild { id, policy, .. } => Event::ChildCancelled { id, policy },

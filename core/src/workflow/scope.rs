@@ -12,6 +12,7 @@ mod grants;
 pub(crate) mod handlers;
 mod local;
 pub(crate) mod permits;
+pub(crate) mod queues;
 mod size;
 mod updates;
 pub(crate) mod views;
@@ -28,6 +29,7 @@ use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::cancellation::Cancellations;
 use self::compensations::Compensations;
 use self::handlers::Handlers;
+use self::queues::ResolvedQueues;
 use self::size::PollSize;
 use self::updates::Updates;
 use self::views::Views;
@@ -38,6 +40,7 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
+use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::workflow::child_ids::ChildIds;
 use crate::workflow::command::{Command, Issued, Source, StepRequest};
@@ -87,6 +90,8 @@ struct Inner {
     detached: bool,
     /// The local resolutions of this poll.
     locals: Locals,
+    /// The other queues in which it has started children. Boxed, because most runs have none.
+    queues: Option<Box<ResolvedQueues>>,
     /// The views that this poll has published. Boxed, because most runs publish none.
     views: Option<Box<Views>>,
     /// The input with which the run continues as new at the end of this poll. Boxed to make every run smaller.
@@ -141,6 +146,7 @@ impl Scope {
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
+                queues: None,
                 views: None,
                 continuation: None,
                 fault: None,
@@ -342,9 +348,9 @@ impl Scope {
         inner.issued.iter_mut().for_each(|issued| issued.command.at_end());
     }
 
-    /// The id of the child that a call of this run starts.
-    pub(crate) fn child_id(&self, parent: Parent, key: Option<&str>) -> RunId {
-        self.child_ids.child(parent, key, self.now())
+    /// The id of the child that a call of this run starts, in these shards or in those of the run's queue.
+    pub(crate) fn child_id(&self, parent: Parent, key: Option<&str>, within: Option<Shards>) -> RunId {
+        self.child_ids.child(parent, key, within, self.now())
     }
 
     /// How many open calls have no resolution yet, without the waits for permits of the run itself.

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OpenedRun, OwnedShard,
     PublishedView, Released, Reply, RunKey, RunLink, SentMessage, StoreError, Submission, Undelivered,
 };
 
@@ -252,7 +252,8 @@ impl State {
                 self.set_row(opened.run, Row::Open(opened.row.clone()));
             } else {
                 let row = Row::Open(opened.row.clone());
-                self.insert_run(opened.run, opened.workflow.clone(), opened.key.clone(), row);
+                let OpenedRun { run, workflow, key, parent, .. } = opened;
+                self.insert_run(*run, workflow.clone(), key.clone(), *parent, row);
             }
         }
         for updated in &append.updated {
@@ -320,9 +321,10 @@ impl State {
             if is_known {
                 continue;
             }
-            let opens = opens.as_ref().map(|name| NewRun {
-                workflow: name.to_string(),
+            let opens = opens.as_ref().map(|child| NewRun {
+                workflow: child.workflow.to_string(),
                 key: None,
+                parent: Some(child.parent),
                 input_digest: None,
                 followed_by: None,
             });
@@ -343,22 +345,29 @@ impl State {
     }
 
     fn close_run(&mut self, closed: &ClosedRun) {
-        let ClosedRun { run: id, workflow, key, status, closed_at, outcome } = closed;
+        let ClosedRun { run: id, workflow, key, parent, status, closed_at, outcome } = closed;
         let row = Row::Closed(Closed { status: *status, closed_at: *closed_at, outcome: outcome.clone() });
         if self.runs.contains_key(id) {
             self.set_row(*id, row);
         } else {
             // The run began within this append too, so it never had an open row.
-            self.insert_run(*id, workflow.clone(), key.clone(), row);
+            self.insert_run(*id, workflow.clone(), key.clone(), *parent, row);
         }
         self.suspects.remove(id);
         self.hint(Hint::Notice(id.shard()));
     }
 
     /// Adds a run with its row and its index entries.
-    pub(super) fn insert_run(&mut self, id: RunId, workflow: Name, key: Option<String>, row: Row) {
+    pub(super) fn insert_run(
+        &mut self,
+        id: RunId,
+        workflow: Name,
+        key: Option<String>,
+        parent: Option<RunId>,
+        row: Row,
+    ) {
         self.index(id, Indexed::default(), Indexed::of(&row));
-        let run = Run { workflow, key, link: None, row, frames: Vec::with_capacity(FRAMES_USUAL) };
+        let run = Run { workflow, key, parent, link: None, row, frames: Vec::with_capacity(FRAMES_USUAL) };
         let before = self.runs.insert(id, Box::new(run));
         assert!(before.is_none(), "run {id} was checked not to exist");
     }

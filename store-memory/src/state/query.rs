@@ -38,10 +38,10 @@ impl State {
         if let Some(own) = self.replies.get(&(message, run)) {
             return Some(own);
         }
-        let is_continued = || self.current_of(run) != run;
+        let first = self.first_of(run);
         let mut replies =
             self.replies.range((message, RunId::from_u128(0))..=(message, RunId::from_u128(u128::MAX)));
-        replies.next().filter(|_| is_continued()).map(|(_, body)| body)
+        replies.find(|((_, replied), _)| self.first_of(*replied) == first).map(|(_, body)| body)
     }
 
     /// The end of a run: if it was continued, that of the last run of its chain.
@@ -94,11 +94,12 @@ impl State {
 
     fn description(&self, id: RunId, run: &Run) -> RunDescription {
         let undelivered = self.undelivered.get(&id).into_iter().flatten();
-        let Run { workflow, key, .. } = run;
+        let Run { workflow, key, parent, .. } = run;
         RunDescription {
             run: id,
             workflow: workflow.to_string(),
             key: key.clone(),
+            parent: *parent,
             open: run.open_row(),
             closed: run.closed(id),
             link: run.link,
@@ -142,7 +143,7 @@ impl State {
 }
 
 fn matches(filter: &RunFilter, run: &Run) -> bool {
-    let RunFilter { workflow, open, state, status } = filter;
+    let RunFilter { workflow, parent, open, state, status } = filter;
     let row = match &run.row {
         Row::Open(_) => {
             let shown = run.open_row().map(|row| row.state);
@@ -152,5 +153,6 @@ fn matches(filter: &RunFilter, run: &Run) -> bool {
             !open.unwrap_or(false) && state.is_none() && status.is_none_or(|status| status == closed.status)
         }
     };
-    row && workflow.as_ref().is_none_or(|workflow| run.workflow == workflow.as_str())
+    row && parent.is_none_or(|parent| run.parent == Some(parent))
+        && workflow.as_ref().is_none_or(|workflow| run.workflow == workflow.as_str())
 }

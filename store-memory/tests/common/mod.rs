@@ -30,7 +30,8 @@ pub(crate) fn keyed(number: u64, key: &str) -> Submission {
 }
 
 fn start_with_key(number: u64, key: Option<String>) -> Submission {
-    let opens = NewRun { workflow: "order".to_owned(), key, input_digest: None, followed_by: None };
+    let opens =
+        NewRun { workflow: "order".to_owned(), key, parent: None, input_digest: None, followed_by: None };
     Submission { opens: Some(opens), ..signal(number, number) }
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
         run: run(id),
         workflow: "order".into(),
         key: None,
+        parent: None,
         row: OpenRow::default(),
     });
     append.frames.push(frame(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::StoreError;
+use pgworkflows_core::store::{
+    ChainLink, ClosedRun, ClosedStatus, OpenState, RunLink, Store, StoreError, Submitted,
+};
 use sqlx::{Connection, Row};
 
 use crate::support::*;
@@ -61,6 +63,48 @@ async fn a_detached_partition_is_attached_again() {
     assert!(writer.load(&[run]).await.is_empty());
     writer.append_event(run, 2).await.unwrap();
     assert_eq!(writer.load(&[run]).await[0].frames.len(), 2);
+}
+
+#[tokio::test]
+async fn a_chain_outlives_the_partitions_of_its_first_runs() {
+    // Given a chain whose first two runs were born long ago
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let long_ago = Timestamp::from_micros(world.queue.now.as_micros() - 100 * DAY);
+    let (first, second, third) = (world.run_born(0, long_ago), world.run_born(0, long_ago), world.run(0));
+    let continued = |run| ClosedRun { status: ClosedStatus::Continued, ..closed_run(run) };
+    let batch = writer.batch().event(first, 1).opened(first, OpenState::Busy, None);
+    writer.append(batch).await.unwrap();
+    for (run, predecessor, number) in [(second, first, 2), (third, second, 3)] {
+        let mut batch = writer.batch().event(predecessor, 2).event(run, 1).opened(run, OpenState::Busy, None);
+        batch.append.closed.push(continued(predecessor));
+        batch.append.links.push(RunLink { run, link: ChainLink { first, predecessor, number } });
+        writer.append(batch).await.unwrap();
+    }
+    let old = partitions(&world, "links").await;
+    assert_eq!((old.len(), world.count("links").await), (4, 2), "links have partitions as the log has");
+
+    // When the partitions of that time are dropped, with the links that they hold
+    for parent in ["frames", "closed_runs", "links", "published", "replies"] {
+        let oldest = partitions(&world, parent).await.remove(0);
+        world
+            .execute(format!("alter table pgworkflows.{parent} detach partition {oldest} concurrently"))
+            .await;
+        world.execute(format!("drop table {oldest}")).await;
+    }
+    assert_eq!(world.count("links").await, 1);
+
+    // Then a message to the first run, whose id a key keeps, still reaches the current one
+    world.submit(signal(first, "to the first")).await;
+    let page = writer.read(9).await.unwrap();
+    let read: Vec<_> = page.messages.iter().map(|message| (message.run, message.current)).collect();
+    assert_eq!(read, [(first, third)]);
+    writer.append(writer.batch().event(third, 2).consumed(&page)).await.unwrap();
+    let described = world.store.query().describe(third).await.unwrap().unwrap();
+    assert_eq!(described.link, Some(ChainLink { first, predecessor: second, number: 3 }));
+    // And the second, which nothing leads from any more, is a run that does not exist
+    let refused = world.store.submit(&[signal(second, "to the second")]).await.unwrap();
+    assert_eq!(refused, [Submitted::UnknownRun]);
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
-use pgworkflows_core::store::{Build, Claim, Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
+use pgworkflows_core::store::{
+    Build, ChildRun, Claim, ClosedRun, Frame, Load, OpenState, RunFilter, RunPage, SentMessage, Store,
+    Unparked,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction, Row};
 
@@ -310,6 +313,59 @@ async fn runs_are_shown_without_reading_the_whole_log() {
     drop((writer, world.store));
     let (scans, _) = Counted::read_log(&database, &before, i64::from(ROUNDS) * i64::from(RUNS)).await;
     assert_eq!(scans, 0);
+}
+
+#[tokio::test]
+async fn children_of_a_run_are_listed_by_their_parent_whatever_else_there_is() {
+    // Given many runs of a log that was empty when it was analyzed, and few children of one of them, open and over
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let runs: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
+    begin(&world, &mut writer, &runs[1..]).await;
+    end(&mut writer, &runs[1..runs.len() / 2]).await;
+    let children: Vec<RunId> = (0..4).map(|shard| world.run(shard)).collect();
+    let mut batch = writer.batch().event(runs[0], 1).opened(runs[0], OpenState::Busy, None);
+    for child in &children {
+        let opens = Some(ChildRun { workflow: "trial".into(), parent: runs[0] });
+        batch = batch.sent(SentMessage { opens, ..note(*child, "go") });
+    }
+    writer.append(batch).await.unwrap();
+    let page = writer.read(9).await.unwrap();
+    let mut batch = writer.batch().consumed(&page);
+    for child in &children[..2] {
+        batch = batch.event(*child, 1);
+        batch.append.closed.push(ClosedRun { parent: Some(runs[0]), ..closed_run(*child) });
+    }
+    for child in &children[2..] {
+        batch = batch.event(*child, 1);
+    }
+    writer.append(batch).await.unwrap();
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When they are listed so often that the statement gets its generic plan
+    let filter = RunFilter { parent: Some(runs[0]), ..RunFilter::default() };
+    for _ in 0..ROUNDS {
+        let listed = world.store.query().list(&filter, &RunPage { before: None, limit: 100 }).await.unwrap();
+        assert_eq!(listed.len(), children.len());
+    }
+
+    // Then only they were read, but for the first five lists, which are planned for tables that look empty: each of these may
+    // read the rows of runs that are over whole
+    drop((writer, world.store));
+    let read = |counted: &Counted| {
+        let tables = counted.since(&before);
+        let tables = tables.filter(|(name, _)| *name == "open_runs" || name.starts_with("closed_runs"));
+        let sum = tables.fold((0, 0), |sum, (_, table)| (sum.0 + table.scans, sum.1 + table.entries));
+        (sum.1 >= 3 * i64::from(ROUNDS)).then_some(sum)
+    };
+    let (scans, entries) = Counted::read_until(&database, read).await;
+    assert!(scans <= 5 * 4, "{scans} scans in {ROUNDS} lists");
+    assert!(
+        entries <= 10 * i64::from(ROUNDS),
+        "{entries} entries of indexes in {ROUNDS} lists of 4 children"
+    );
 }
 
 #[tokio::test]

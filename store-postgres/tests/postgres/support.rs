@@ -275,7 +275,7 @@ impl Batch {
 
     pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
         let row = OpenRow { state, wake_at, waiting_on: None, waits: None };
-        self.append.opened.push(OpenedRun { run, workflow: "trial".into(), key: None, row });
+        self.append.opened.push(OpenedRun { run, workflow: "trial".into(), key: None, parent: None, row });
         self
     }
 
@@ -330,6 +330,7 @@ pub(crate) fn closed_run(run: RunId) -> ClosedRun {
         run,
         workflow: "trial".into(),
         key: None,
+        parent: None,
         status: ClosedStatus::Completed,
         closed_at: Timestamp::from_micros(1_700_000_000_654_321),
         outcome: Bytes::from_static(b"done"),
@@ -347,6 +348,7 @@ pub(crate) fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
         opens: Some(NewRun {
             workflow: "trial".to_owned(),
             key: key.map(str::to_owned),
+            parent: None,
             input_digest: Some(digest),
             followed_by: None,
         }),

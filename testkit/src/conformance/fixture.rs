@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage, Store,
-    Submission, Submitted,
+    Build, ChildRun, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage,
+    Store, Submission, Submitted,
 };
 
 use super::harness::Harness;
@@ -60,13 +60,24 @@ impl Fixture {
 
     /// A start that one run sends to another.
     pub(super) fn child(&self, run: RunId) -> SentMessage {
-        SentMessage { opens: Some(WORKFLOW.into()), ..self.note(run) }
+        self.child_of(RunId::from_u128(1), run)
+    }
+
+    /// A start that this parent sends.
+    pub(super) fn child_of(&self, parent: RunId, run: RunId) -> SentMessage {
+        let opens = Some(ChildRun { workflow: WORKFLOW.into(), parent });
+        SentMessage { opens, ..self.note(run) }
     }
 
     /// A start.
     pub(super) fn start(&self, run: RunId) -> Submission {
-        let opens =
-            NewRun { workflow: WORKFLOW.to_owned(), key: None, input_digest: None, followed_by: None };
+        let opens = NewRun {
+            workflow: WORKFLOW.to_owned(),
+            key: None,
+            parent: None,
+            input_digest: None,
+            followed_by: None,
+        };
         Submission { opens: Some(opens), ..self.signal(run) }
     }
 
@@ -76,6 +87,7 @@ impl Fixture {
         let opens = NewRun {
             workflow: workflow.to_owned(),
             key: Some(key.to_owned()),
+            parent: None,
             input_digest,
             followed_by: None,
         };

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    ClosedRun, ClosedStatus, KeyPage, KeyedRun, LeaseHeartbeat, Notice, OpenState, RunFilter, RunPage, Topic,
-    Watch, Watched, What,
+    ChainLink, ClosedRun, ClosedStatus, KeyPage, KeyedRun, LeaseHeartbeat, Notice, OpenState, RunFilter,
+    RunPage, Topic, Watch, Watched, What,
 };
 
 use super::fixture::Fixture;
@@ -254,6 +254,51 @@ pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixt
     for (filter, expected) in cases {
         assert_eq!(list(fixture, filter.clone(), None, 100).await, expected, "{filter:?}");
     }
+}
+
+pub async fn children_of_a_run_are_listed_open_or_over_and_those_of_others_are_not(fixture: &Fixture) {
+    // Given a run with children: one that is pending, one with a key, one that is over, and one that another run continues
+    let (mut writer, parent) = fixture.open_run().await;
+    let (other, stranger) = (fixture.run(1), fixture.run(2));
+    let [pending, done, first] = [0; 3].map(|shard| fixture.run(shard));
+    let starts = [pending, done, first].map(|run| fixture.child_of(parent, run));
+    let starts = starts.iter().chain([&fixture.child_of(other, stranger)]).cloned().collect::<Vec<_>>();
+    writer.write(starts.iter().fold(writer.draft().event(parent), |draft, start| draft.send(start))).await;
+    let mut keyed = fixture.keyed(fixture.run(0), WORKFLOW, "child", None);
+    keyed.opens.iter_mut().for_each(|new| new.parent = Some(parent));
+    fixture.accept(&keyed).await;
+    let inbox = writer.inbox().await;
+    let of = |run| inbox.iter().find(|message| message.run == run).expect("its start is in the inbox");
+    let closed = |run| ClosedRun { parent: Some(parent), ..closed_run(run) };
+    let draft = writer.draft().event(done).close_with(closed(done)).consume(of(done));
+    writer.write(draft.event(first).update(first, busy()).consume(of(first))).await;
+    let second = fixture.run(0);
+    let continued = ClosedRun { status: ClosedStatus::Continued, ..closed(first) };
+    let draft = writer.draft().event(first).close_with(continued).event(second);
+    let link = ChainLink { first, predecessor: first, number: 2 };
+    writer.write(draft.open_child(second, parent, busy()).link(second, link)).await;
+    writer.open(fixture.run(0), busy()).await;
+
+    // Then a list has all of them, in pages, and each shows its parent
+    let of_parent = || RunFilter { parent: Some(parent), ..RunFilter::default() };
+    let mut children = vec![pending, done, first, second, keyed.run];
+    children.sort_unstable_by(|one, other| other.cmp(one));
+    assert_eq!(list(fixture, of_parent(), None, 100).await, children);
+    let paged = all_pages(2, async |last| list(fixture, of_parent(), last, 2).await).await;
+    assert_eq!(paged, children);
+    for child in children {
+        assert_eq!(fixture.describe(child).await.parent, Some(parent));
+    }
+    // And the other fields of the filter count as well
+    let closed = RunFilter { status: Some(ClosedStatus::Completed), ..of_parent() };
+    assert_eq!(list(fixture, closed, None, 100).await, [done]);
+    let open = RunFilter { state: Some(OpenState::Busy), ..of_parent() };
+    assert_eq!(list(fixture, open, None, 100).await, [second]);
+    let foreign = RunFilter { workflow: Some("trial".to_owned()), ..of_parent() };
+    assert_eq!(list(fixture, foreign, None, 100).await, []);
+    let of_other = RunFilter { parent: Some(other), ..RunFilter::default() };
+    assert_eq!(list(fixture, of_other, None, 100).await, [stranger]);
+    assert_eq!(fixture.describe(parent).await.parent, None);
 }
 
 pub async fn queue_is_described_with_its_live_leases(fixture: &Fixture) {

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Append, InboxCursor, InboxMessage, OpenRow, OpenState, RunKey, SentMessage, Submitted, Undelivered,
+    Append, ChildRun, InboxCursor, InboxMessage, OpenRow, OpenState, RunKey, SentMessage, Submitted,
+    Undelivered,
 };
 
 use super::fixture::Fixture;
@@ -41,7 +42,8 @@ pub async fn sent_start_opens_a_pending_run(fixture: &Fixture) {
     let pending = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
     let described = fixture.describe(child.run).await;
     assert_eq!((described.open, described.key), (Some(pending), None));
-    assert_eq!(Some(&*described.workflow), child.opens.as_deref());
+    let opens = child.opens.clone().expect("it is a start");
+    assert_eq!((&*described.workflow, described.parent), (&*opens.workflow, Some(opens.parent)));
     // The run begins like every run whose start is in the inbox.
     let start = writer.inbox().await.remove(0);
     assert_read(std::slice::from_ref(&start), &[&child]);
@@ -141,7 +143,10 @@ pub async fn other_messages_with_the_same_number_are_fenced(fixture: &Fixture) {
     let note = fixture.note(run);
     let append = writer.write(writer.draft().event(run).send(&note)).await;
 
-    let child = SentMessage { opens: Some("order".into()), ..note.clone() };
+    let child = SentMessage {
+        opens: Some(ChildRun { workflow: "order".into(), parent: RunId::from_u128(1) }),
+        ..note.clone()
+    };
     let longer = SentMessage { body: Bytes::from_static(b"another"), ..note.clone() };
     for other in [vec![], vec![child], vec![longer], vec![note.clone(), fixture.note(run)]] {
         let mut other = Append { sent: other, ..append.clone() };

@@ -11,10 +11,10 @@ use pgworkflows_core::id::{
     AppendNo, ClaimId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
 };
 use pgworkflows_core::store::{
-    Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
-    InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
-    OpenRow, OpenState, OpenedRun, PublishedView, Release, Released, Reply, SentMessage, Session, Standing,
-    StoreError, Suspect, SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
+    Append, Appended, Build, ChainLink, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat,
+    HeartbeatAnswer, InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load,
+    Loaded, MessageRef, OpenRow, OpenState, OpenedRun, PublishedView, Release, Released, Reply, RunLink,
+    SentMessage, Session, Standing, StoreError, Suspect, SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
 };
 
 /// A time to live that no case outlasts.
@@ -278,7 +278,19 @@ impl Draft {
     }
 
     pub(super) fn open(mut self, run: RunId, row: OpenRow) -> Self {
-        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), key: None, row });
+        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), key: None, parent: None, row });
+        self
+    }
+
+    pub(super) fn open_child(mut self, run: RunId, parent: RunId, row: OpenRow) -> Self {
+        let opened = OpenedRun { run, workflow: WORKFLOW.into(), key: None, parent: Some(parent), row };
+        self.append.opened.push(opened);
+        self
+    }
+
+    /// Says that a run which it opens continues another, which it closes.
+    pub(super) fn link(mut self, run: RunId, link: ChainLink) -> Self {
+        self.append.links.push(RunLink { run, link });
         self
     }
 
@@ -363,6 +375,7 @@ pub(super) fn closed_run(run: RunId) -> ClosedRun {
         run,
         workflow: WORKFLOW.into(),
         key: None,
+        parent: None,
         status: ClosedStatus::Completed,
         closed_at: Timestamp::from_micros(1_767_225_600_000_000),
         outcome: Bytes::from_static(b"done"),

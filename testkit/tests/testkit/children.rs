@@ -23,14 +23,15 @@ workflow!(Child, "child", |ctx, number: u64| -> u64 {
     if worked == 0 { Err(WorkflowError::new("nothing", "there is nothing to do")) } else { Ok(worked) }
 });
 
-// Children with and without a key, awaited, dropped, and held to the end.
+// Children with and without a key, of this queue and of another, awaited, dropped, and held to the end.
 workflow!(Family, "family", |ctx, numbers: Vec<u64>| -> u64 {
     let _held = ctx.child::<Child>(7).key("held").on_parent_end(ChildPolicy::RequestAndWait).start();
     let dropped = ctx.child::<Child>(8).on_cancel(ChildPolicy::Terminate).start();
-    let keyed = ctx.child::<Child>(9).key("awaited").start();
+    let keyed = ctx.child::<Child>(9).key("awaited").deadline(9 * HOUR).start();
+    let elsewhere = ctx.child::<Child>(11).queue("elsewhere").start();
     let sum = ctx.when_all(numbers.into_iter().map(|number| ctx.child::<Child>(number))).await;
     drop(dropped);
-    let keyed = keyed.await?;
+    let keyed = keyed.await? + elsewhere.await?;
     let last = ctx.child::<Child>(10).start();
     let told = ctx.wait_for(GO).await?;
     drop(last);

@@ -193,6 +193,7 @@ impl Model {
     fn list(&self, dice: &mut Dice) -> Operation {
         let filter = RunFilter {
             workflow: Some(self.workflow(dice)),
+            parent: dice.chance(40).then(|| self.pool[dice.below(2)]),
             open: dice.chance(30).then(|| dice.chance(50)),
             state: dice.chance(20).then(|| state(dice)),
             status: dice.chance(20).then(|| status(dice)),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView, Released,
-    Reply, RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
+    Append, ChildRun, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView,
+    Released, Reply, RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -109,6 +109,7 @@ impl Model {
                 run: id,
                 workflow: workflow.into(),
                 key: known.and_then(|run| run.key.clone()),
+                parent: start.parent,
                 status: status(dice),
                 closed_at: self.time(dice),
                 outcome: Bytes::from_static(b"outcome"),
@@ -118,6 +119,7 @@ impl Model {
                 run: id,
                 workflow: workflow.into(),
                 key: None,
+                parent: start.parent,
                 row: self.row(dice),
             });
         } else if dice.chance(70) {
@@ -130,7 +132,8 @@ impl Model {
         let run = self.run(dice);
         let start = self.start(run);
         // A start with a key is submitted, never sent.
-        let opens = (start.key.is_none() && dice.chance(50)).then(|| start.workflow.into());
+        let parent = start.parent.filter(|_| start.key.is_none() && dice.chance(60));
+        let opens = parent.map(|parent| ChildRun { workflow: start.workflow.into(), parent });
         // A message id is either always a start, or never.
         let number = if opens.is_some() { 1 } else { 2_000 + dice.below(20) as u128 };
         let message = MessageId::from_u128(run.as_u128() ^ number);

@@ -157,8 +157,8 @@ impl Model {
             }
         }
         for SentMessage { run, opens, .. } in &append.sent {
-            if let Some(workflow) = opens {
-                self.runs.entry(*run).or_insert(Run::new(workflow, None));
+            if let Some(child) = opens {
+                self.runs.entry(*run).or_insert(Run::new(&child.workflow, None));
             }
         }
         for released in &append.released {
@@ -193,12 +193,13 @@ impl Model {
         (if dice.chance(75) { newest } else { any }).unwrap_or(usize::MAX)
     }
 
-    /// The start of a run, which is the same each time. Some runs share a key, and some of those an input.
+    /// The start of a run, which is the same each time. Some runs share a key, and some of those an input; some have a parent.
     pub(crate) fn start(&self, run: RunId) -> NewRun {
         let index = self.pool.iter().position(|pooled| *pooled == run).unwrap_or_default();
         NewRun {
             workflow: workflow(&self.queue, index % 2),
             key: (index < 6).then(|| key(index / 2 % 2)),
+            parent: (index % 4 != 1).then(|| self.pool[index % 2]),
             input_digest: (index != 4).then_some([index as u8 / 4; 32]),
             followed_by: (index % 3 == 1).then(|| {
                 let Submission { message, body, .. } =

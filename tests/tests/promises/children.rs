@@ -4,10 +4,14 @@ use pgworkflows::client::{RunStatus, Wait};
 use pgworkflows::prelude::*;
 use pgworkflows::workflow::ChildPolicy;
 use pgworkflows::{RunHandle, RunId};
-use pgworkflows_tests::{Env, assert_contains, eventually, history_text, logged, promises, workflow};
+use pgworkflows_tests::{Env, assert_contains, count, eventually, history_text, logged, promises, workflow};
 
 promises![
     children_of_many_shards_and_processes_return_their_results,
+    ten_thousand_children_of_one_parent_return_their_results,
+    outcome_of_a_child_that_continues_as_new_reaches_its_parent,
+    child_of_another_queue_runs_there_and_its_outcome_comes_back,
+    child_of_a_queue_that_does_not_exist_fails_and_names_it,
     outcome_of_a_child_reaches_its_parent_once_although_both_workers_are_killed,
     failure_and_termination_of_a_child_are_errors_that_name_it,
     cancelled_parent_waits_for_its_child,
@@ -63,6 +67,94 @@ async fn children_of_many_shards_and_processes_return_their_results(env: Env) {
     let run = env.client.start::<Squares>(300).await.unwrap();
     assert_eq!(run.result().await.unwrap(), (0..300).map(|number| number * number).sum::<u64>());
     drop(workers);
+}
+
+async fn ten_thousand_children_of_one_parent_return_their_results(env: Env) {
+    workflow!(Length, "length", |_ctx: Context, text: String| -> WorkflowResult<u64> {
+        Ok(text.len() as u64)
+    });
+    workflow!(Lengths, "lengths", |ctx: Context, count: u32| -> WorkflowResult<u64> {
+        let children = (0..count).map(|number| ctx.child::<Length>(format!("{number:>100}")));
+        Ok(ctx.when_all(children).await?.into_iter().sum())
+    });
+
+    env.run(env.worker().workflow::<Lengths>().workflow::<Length>());
+    let run = env.client.start::<Lengths>(10_000).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), 1_000_000);
+    assert_eq!(count(&run, "child.completed").await, 10_000);
+}
+
+async fn outcome_of_a_child_that_continues_as_new_reaches_its_parent(env: Env) {
+    workflow!(CountsDown, "counts-down", |ctx: Context, left: u32| -> WorkflowResult<u32> {
+        if left == 0 {
+            return ctx.wait_for(GO).await;
+        }
+        ctx.continue_as_new::<CountsDown>(left - 1).await
+    });
+    workflow!(Counts, "counts", |ctx: Context, from: u32| -> WorkflowResult<u32> {
+        ctx.child::<CountsDown>(from).await
+    });
+
+    env.run(env.worker().workflow::<Counts>().workflow::<CountsDown>());
+    let parent = env.client.start::<Counts>(3).await.unwrap();
+    let child = env.client.handle::<CountsDown>(child_of(&env, &parent).await);
+    // Each run of the child's chain has the parent.
+    let chain = eventually("the chain has four runs", async || {
+        let runs = env.client.list().parent(parent.run_id()).await.unwrap();
+        (runs.len() == 4).then_some(runs)
+    })
+    .await;
+    assert!(chain.iter().all(|run| run.parent == Some(parent.run_id())));
+    child.signal(GO, 9).await.unwrap();
+    assert_eq!(parent.result().await.unwrap(), 9);
+
+    // A request of the parent reaches the current run as well.
+    let parent = env.client.start::<Counts>(3).await.unwrap();
+    let child = env.client.handle::<CountsDown>(child_of(&env, &parent).await);
+    parent.cancel().await.unwrap();
+    assert!(parent.result().await.unwrap_err().is_run_cancelled());
+    assert!(child.result().await.unwrap_err().is_run_cancelled());
+}
+
+async fn child_of_another_queue_runs_there_and_its_outcome_comes_back(env: Env) {
+    workflow!(Sends, "sends", |ctx: Context, keyed: bool| -> WorkflowResult<u32> {
+        let child = ctx.child::<Waits>(()).queue("elsewhere");
+        if keyed { child.key("one").await } else { child.await }
+    });
+
+    // Given a parent whose worker does not know the workflow of its child, and a queue that is created after that worker began
+    env.run(env.worker().workflow::<Sends>());
+    let begun = env.client.start::<Sends>(false).await.unwrap();
+    assert_contains(begun.result().await.unwrap_err().to_string(), &["unknown-queue"]);
+    env.run(env.worker().queue("elsewhere").workflow::<Waits>());
+    let queue = env.client.queue("elsewhere");
+    eventually("the other worker has begun", async || queue.describe().await.ok()).await;
+    for keyed in [false, true] {
+        let parent = env.client.start::<Sends>(keyed).await.unwrap();
+        let child = env.client.handle::<Waits>(child_of(&env, &parent).await);
+        logged(&parent, "child.bound", usize::from(keyed)).await;
+        logged(&child, "run.started", 1).await;
+        assert_eq!(child.describe().await.unwrap().parent, Some(parent.run_id()));
+        child.signal(GO, 6).await.unwrap();
+        assert_eq!(parent.result().await.unwrap(), 6);
+    }
+}
+
+async fn child_of_a_queue_that_does_not_exist_fails_and_names_it(env: Env) {
+    workflow!(Strays, "strays-off", |ctx: Context, hold: bool| -> WorkflowResult<u32> {
+        let child = ctx.child::<Waits>(()).queue("nowhere");
+        if hold { child.start().await } else { child.await }
+    });
+
+    env.run(env.worker().workflow::<Strays>());
+    for hold in [false, true] {
+        let run = env.client.start::<Strays>(hold).await.unwrap();
+        let error = run.result().await.unwrap_err();
+        assert_contains(error.to_string(), &["`nowhere`", "unknown-queue", "child `waits`"]);
+        let history = history_text(&run).await.join("\n");
+        assert_contains(&history, &["queue.resolved", "run.failed"]);
+        assert!(!history.contains("child.started"), "{history}");
+    }
 }
 
 async fn outcome_of_a_child_reaches_its_parent_once_although_both_workers_are_killed(env: Env) {
@@ -165,6 +257,11 @@ async fn parent_shows_what_it_waits_for_and_its_child_is_found(env: Env) {
     logged(&child, "run.started", 1).await;
     assert_eq!(child.describe().await.unwrap().parent, Some(parent.run_id()));
     assert_eq!(parent.describe().await.unwrap().parent, None);
+    // Lists show it as well, and find the child by it.
+    let children = env.client.list().parent(parent.run_id()).open().await.unwrap();
+    let children: Vec<_> = children.into_iter().map(|run| (run.run_id, run.parent)).collect();
+    assert_eq!(children, [(child.run_id(), Some(parent.run_id()))]);
+    assert!(env.client.list().parent(child.run_id()).await.unwrap().is_empty());
 }
 
 async fn child_of_an_unknown_workflow_waits_for_its_worker(env: Env) {

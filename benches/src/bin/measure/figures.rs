@@ -20,6 +20,18 @@ impl Figure {
     }
 }
 
+impl Figure {
+    /// The figure of that name among those of another measurement, as a multiple of this one.
+    pub(crate) fn ratio_of(&self, others: &[Self]) -> Option<Self> {
+        let other = others.iter().find(|other| other.name == self.name)?;
+        Some(Self::new(format!("{}_ratio", self.name), other.value / self.value))
+    }
+
+    pub(crate) fn prefixed(self, prefix: &str) -> Self {
+        Self { name: format!("{prefix}{}", self.name), ..self }
+    }
+}
+
 /// The median, 99th percentile and maximum of some times, in milliseconds.
 pub(crate) fn percentiles(name: &str, mut times: Vec<Duration>) -> impl Iterator<Item = Figure> {
     times.sort_unstable();

@@ -1,6 +1,6 @@
 //! One load, from its warm-up to its figures. It must not know how they are printed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -14,14 +14,14 @@ use serde::Serialize;
 use crate::count;
 use crate::drive::{Driven, Pace, drive};
 use crate::figures::{Figure, percentiles, print};
-use crate::process::{cpu, peak_memory};
+use crate::process::{cpu, memory, peak_memory};
 use crate::server::{Server, ServerReading};
 use crate::workload::{Kind, Seen, Workload};
 
 #[derive(Clone, Debug, Args, Serialize)]
 pub(crate) struct LoadOptions {
     /// Measure the memory store instead of PostgreSQL.
-    #[arg(long, conflicts_with_all = ["url", "other_process"])]
+    #[arg(long, conflicts_with_all = ["url", "other_process", "through_inbox"])]
     memory: bool,
 
     /// Where, if that is a database.
@@ -34,6 +34,18 @@ pub(crate) struct LoadOptions {
     #[serde(flatten)]
     workload: Workload,
 
+    /// Another workload, which is measured by turns with the first: every figure of it that both have is printed as a ratio.
+    #[arg(long, value_name = "NAME")]
+    against: Option<Kind>,
+
+    /// Activities, signals or children per run of that other workload.
+    #[arg(long, value_name = "N", default_value = "1", requires = "against", value_parser = value_parser!(u32).range(1..=100_000))]
+    against_size: u32,
+
+    /// Runs per repetition of that other workload [default: as many as the first makes calls].
+    #[arg(long, value_name = "N", requires = "against", value_parser = count())]
+    against_runs: Option<u64>,
+
     /// How many seconds before the second of `--workload burst` its first run starts.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = value_parser!(i64).range(1..=3_600))]
     lead_s: i64,
@@ -43,7 +55,7 @@ pub(crate) struct LoadOptions {
     runs: u64,
 
     /// Runs before the first repetition, which are not measured [default: a fifth of --runs].
-    #[arg(long, value_name = "N", value_parser = count())]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(0..=100_000_000))]
     warm_up: Option<u64>,
 
     /// Runs that are started one at a time, for their latency.
@@ -53,6 +65,10 @@ pub(crate) struct LoadOptions {
     /// Runs each worker in a separate process.
     #[arg(long)]
     other_process: bool,
+
+    /// Has the clients reach the store as those of another process do, so that every start goes through the inbox.
+    #[arg(long)]
+    through_inbox: bool,
 
     /// Workers.
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=64))]
@@ -104,7 +120,10 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
         let address = measured.address.as_ref().ok_or("`--workload tasks` needs a database")?;
         workers.add_outside(address, Serves { tasks: true, ..options.serves })?;
     }
-    let client = Client::new(Arc::clone(&measured.store));
+    let client = match &measured.address {
+        Some(address) if options.through_inbox => Client::new(address.open().await?),
+        _ => Client::new(Arc::clone(&measured.store)),
+    };
     let mut test = LoadTest { options, client, server, workers, completed: 0 };
     let rows_before = match &mut test.server {
         Some(server) => server.rows().await?,
@@ -112,8 +131,8 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
     };
     test.warm_up().await?;
     let mut repetitions = Vec::new();
-    for _ in 0..options.repeat {
-        repetitions.push(test.repetition().await?);
+    for number in 0..options.repeat {
+        repetitions.push(test.repetition(number).await?);
     }
     let LoadTest { server, workers, client, completed, .. } = test;
     workers.stop().await?;
@@ -151,26 +170,65 @@ struct Reading {
 impl LoadTest<'_> {
     async fn warm_up(&mut self) -> Result<(), Failure> {
         let runs = self.options.warm_up.unwrap_or_else(|| self.options.runs.div_ceil(5));
-        self.drive(Pace { runs, ..self.pace() }).await.map(drop)
+        self.drive(self.options.workload, Pace { runs, ..self.pace() }).await.map(drop)
     }
 
-    async fn repetition(&mut self) -> Result<Vec<Figure>, Failure> {
-        let mut figures = Vec::new();
+    async fn repetition(&mut self, number: u64) -> Result<Vec<Figure>, Failure> {
+        let Some(kind) = self.options.against else { return self.measure().await };
+        let LoadOptions { workload, against_size: size, .. } = *self.options;
+        let calls = self.options.runs * u64::from(workload.calls().1);
+        let runs = self.options.against_runs.unwrap_or(calls);
+        let (other, pace) = (Workload { kind, size, ..workload }, Pace { runs, ..self.pace() });
+        // The first to be measured may find the machine in another state than the second.
+        let (mut figures, against) = if number.is_multiple_of(2) {
+            let against = self.drive(other, pace).await?;
+            (self.measure().await?, against)
+        } else {
+            let figures = self.measure().await?;
+            (figures, self.drive(other, pace).await?)
+        };
+        let (calls, per_run) = other.calls();
+        let rate = against.seen.len() as f64 * f64::from(per_run) / against.took.as_secs_f64();
+        figures.push(Figure::new(format!("against_{calls}_per_second"), rate));
+        let rate = Figure::new(format!("{}_per_second", workload.calls().0), rate);
+        let others = std::iter::once(rate).chain(ways(&against.seen));
+        let ratios: Vec<_> = others.filter_map(|other| other.ratio_of(&figures)).collect();
+        figures.extend(ratios);
+        Ok(figures)
+    }
+
+    /// One repetition of the workload itself.
+    async fn measure(&mut self) -> Result<Vec<Figure>, Failure> {
+        let (workload, mut figures) = (self.options.workload, Vec::new());
         if self.options.latency_runs > 0 {
             let one_at_a_time =
                 Pace { runs: self.options.latency_runs, clients: 1, in_flight: 1, second: None };
-            let idle = self.drive(one_at_a_time).await?;
+            let idle = self.drive(workload, one_at_a_time).await?;
             figures.extend(latencies(&idle.seen, "idle_"));
         }
         let mut pace = self.pace();
-        if self.options.workload.kind == Kind::Burst {
+        if workload.kind == Kind::Burst {
             pace.in_flight = pace.runs;
             pace.second = Some(Utc::now().timestamp_micros() + 1_000_000 * self.options.lead_s);
         }
         let before = self.read().await?;
-        let driven = self.drive(pace).await?;
+        let samples = Arc::new(Mutex::new(Vec::new()));
+        let watched = self.workers.processes().next().unwrap_or_else(std::process::id);
+        let sampling = tokio::spawn(sample_memory(watched, Arc::clone(&samples)));
+        let driven = self.drive(workload, pace).await?;
+        sampling.abort();
         let after = self.read().await?;
         figures.extend(latencies(&driven.seen, ""));
+        if workload.kind == Kind::Continue {
+            figures.extend(thousands(&driven.seen));
+            let samples = samples.lock().map_err(|_| "a sample of the memory panicked")?;
+            let (early, late) = (samples.get(samples.len() / 5), samples.last());
+            let mut add = |name: &str, bytes: Option<&u64>| {
+                figures.push(Figure::new(name, mebibytes(bytes.copied().unwrap_or_default())));
+            };
+            add("memory_after_a_fifth_mib", early);
+            add("memory_at_the_end_mib", late);
+        }
         self.throughput(&driven, &before, &after, &mut figures).await?;
         Ok(figures)
     }
@@ -180,9 +238,9 @@ impl LoadTest<'_> {
         Pace { runs, clients, in_flight, second: None }
     }
 
-    async fn drive(&mut self, pace: Pace) -> Result<Driven, Failure> {
+    async fn drive(&mut self, workload: Workload, pace: Pace) -> Result<Driven, Failure> {
         self.completed += pace.runs;
-        drive(&self.client, self.options.workload, pace).await
+        drive(&self.client, workload, pace).await
     }
 
     async fn read(&mut self) -> Result<Reading, Failure> {
@@ -238,7 +296,37 @@ fn latencies(seen: &[Seen], prefix: &str) -> Vec<Figure> {
     if !lateness.is_empty() {
         figures.extend(percentiles(&format!("{prefix}lateness"), lateness));
     }
+    figures.extend(ways(seen).map(|figure| figure.prefixed(prefix)));
     figures
+}
+
+/// How long updates and signals took, there and back.
+fn ways(seen: &[Seen]) -> impl Iterator<Item = Figure> + use<> {
+    let ways: Vec<Duration> = seen.iter().flat_map(|seen| seen.ways.iter().copied()).collect();
+    (!ways.is_empty()).then(|| percentiles("way", ways)).into_iter().flatten()
+}
+
+/// What a run of a chain costs early and late.
+fn thousands(seen: &[Seen]) -> Vec<Figure> {
+    let thousands: Vec<(f64, f64)> = seen.iter().filter_map(|seen| seen.thousands).collect();
+    let sum = |of: fn(&(f64, f64)) -> f64| thousands.iter().map(of).sum::<f64>() / thousands.len() as f64;
+    if thousands.is_empty() {
+        return Vec::new();
+    }
+    let (second, last) = (sum(|(second, _)| *second), sum(|(_, last)| *last));
+    [("second_thousand_ms", second), ("last_thousand_ms", last), ("last_to_second", last / second)]
+        .map(|(name, value)| Figure::new(name, value))
+        .into()
+}
+
+/// Notes how much memory a process holds, ten times per second.
+async fn sample_memory(process: u32, samples: Arc<Mutex<Vec<u64>>>) {
+    loop {
+        if let Ok(mut samples) = samples.lock() {
+            samples.push(memory(process));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn mebibytes(bytes: u64) -> f64 {

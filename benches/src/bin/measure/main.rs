@@ -95,8 +95,12 @@ mod tests {
             ("load --runs 0", &["'0'", "--runs", "1..=100000000"] as &[_]),
             (
                 "load --workload sleep",
-                &["'sleep'", "activities, steps, fanout, tasks, pauses, signals, timers, burst"],
+                &[
+                    "'sleep'",
+                    "activities, steps, fanout, tasks, pauses, signals, starts, children, updates, continue, timers, burst",
+                ],
             ),
+            ("load --memory --through-inbox", &["--memory", "--through-inbox"]),
             ("load --memory --other-process", &["--memory", "--other-process"]),
             ("load --memory --url postgres://h", &["--memory", "--url"]),
             ("growth closed --row 7", &["'--row'"]),

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use pgworkflows::{Client, Error};
-use pgworkflows_benches::definitions::{Activities, FanOut, GO, Pauses, Signals, Steps, Tasks, Timers};
+use pgworkflows_benches::definitions::{
+    ADD, Activities, Answers, ChainSoFar, Continues, Family, FanOut, GO, Nothing, Pauses, Signals, Steps,
+    Tasks, Timers,
+};
 use serde::Serialize;
 
 /// What each run does.
@@ -16,7 +19,7 @@ pub(crate) struct Workload {
     #[serde(rename = "workload")]
     pub(crate) kind: Kind,
 
-    /// Activities, steps or signals per run.
+    /// Activities, steps, signals, children or updates per run, or runs per chain.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) size: u32,
 
@@ -45,6 +48,14 @@ pub(crate) enum Kind {
     Pauses,
     /// Signals, each sent after the previous one was accepted.
     Signals,
+    /// Nothing: they end at once.
+    Starts,
+    /// Children that end at once, all at the same time.
+    Children,
+    /// Updates, each sent after the answer to the previous one.
+    Updates,
+    /// Continues as new: a run is a chain of `--size` runs.
+    Continue,
     /// One timer.
     Timers,
     /// One timer; all timers are due within one second.
@@ -52,12 +63,16 @@ pub(crate) enum Kind {
 }
 
 /// What the client saw of one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// From before the start was sent until the result arrived.
     pub(crate) latency: Duration,
     /// From the time when the timer was due until the result arrived, by this machine's clock.
     pub(crate) lateness: Option<Duration>,
+    /// From before an update was sent until its answer arrived, or from before the last signal until the result that follows.
+    pub(crate) ways: Vec<Duration>,
+    /// How long the second and the last thousand of a chain's runs took, in milliseconds.
+    pub(crate) thousands: Option<(f64, f64)>,
 }
 
 impl Workload {
@@ -71,6 +86,10 @@ impl Workload {
             Kind::Tasks => ("tasks", self.size),
             Kind::Steps => ("steps", self.size),
             Kind::Signals => ("signals", self.size),
+            Kind::Starts => ("starts", 1),
+            Kind::Children => ("children", self.size),
+            Kind::Updates => ("updates", self.size),
+            Kind::Continue => ("continuations", self.size),
             Kind::Timers | Kind::Burst => ("timers", 1),
         }
     }
@@ -78,7 +97,7 @@ impl Workload {
     /// Starts one run and waits for its result.
     pub(crate) async fn complete(self, client: &Client, due_micros: Option<i64>) -> Result<Seen, Error> {
         let began = Instant::now();
-        let mut due = None;
+        let (mut due, mut ways, mut thousands) = (None, Vec::new(), None);
         match self.kind {
             Kind::Activities => drop(client.start::<Activities>(self.size).await?.result().await?),
             Kind::Steps => drop(client.start::<Steps>(self.size).await?.result().await?),
@@ -90,10 +109,28 @@ impl Workload {
             }
             Kind::Signals => {
                 let run = client.start::<Signals>(self.size).await?;
+                let mut sent = Instant::now();
                 for number in 0..self.size {
+                    sent = Instant::now();
                     run.signal(GO, u64::from(number)).await?;
                 }
                 run.result().await?;
+                ways.push(sent.elapsed());
+            }
+            Kind::Starts => drop(client.start::<Nothing>(0).await?.result().await?),
+            Kind::Children => drop(client.start::<Family>(self.size).await?.result().await?),
+            Kind::Updates => {
+                let run = client.start::<Answers>(self.size).await?;
+                for number in 0..self.size {
+                    let sent = Instant::now();
+                    run.update(ADD, u64::from(number)).await?;
+                    ways.push(sent.elapsed());
+                }
+                run.result().await?;
+            }
+            Kind::Continue => {
+                let chain = ChainSoFar { length: self.size, ..ChainSoFar::default() };
+                thousands = client.start::<Continues>(chain).await?.result().await?.thousands();
             }
             Kind::Timers | Kind::Burst => {
                 let at = due_micros.unwrap_or_else(|| Utc::now().timestamp_micros() + 1_000 * self.sleep_ms);
@@ -104,6 +141,6 @@ impl Workload {
         let since = |due: i64| {
             Duration::from_micros(u64::try_from(Utc::now().timestamp_micros() - due).unwrap_or_default())
         };
-        Ok(Seen { latency: began.elapsed(), lateness: due.map(since) })
+        Ok(Seen { latency: began.elapsed(), lateness: due.map(since), ways, thousands })
     }
 }

@@ -20,6 +20,7 @@ use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
+use crate::data::time_limits::TimeLimits;
 use crate::error::Error;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
@@ -68,47 +69,13 @@ impl Beginning {
     }
 }
 
-/// How long a run may take.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Limits {
-    pub(super) deadline: Option<Duration>,
-    pub(super) grace: Option<Duration>,
-}
-
-impl Limits {
-    pub(super) fn check(self, workflow: &str) -> Result<(), Error> {
-        if self.grace.is_some() && self.deadline.is_none() {
-            return Err(Error::invalid(format!(
-                "the start of workflow `{workflow}` has a grace without a deadline; set the `deadline` that it follows"
-            )));
-        }
-        for (what, limit) in [("deadline", self.deadline), ("grace", self.grace)] {
-            let Some(limit) = limit else { continue };
-            if limit.is_zero() || limit > limits::TIMEOUT_MAX {
-                return Err(Error::invalid(format!(
-                    "the {what} of the start of workflow `{workflow}` is {limit:?}; give more than zero and at most {:?}",
-                    limits::TIMEOUT_MAX
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The deadline of a run that begins at that time, and the end of its grace.
-    fn after(self, begin: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-        let deadline = self.deadline.map(|limit| begin.saturating_add(limit));
-        let grace = deadline.zip(self.grace);
-        (deadline, grace.map(|(deadline, grace)| deadline.saturating_add(grace)))
-    }
-}
-
 /// A start that has passed all checks that need no store.
 pub(super) struct CheckedStart {
     pub(super) workflow: Name,
     pub(super) input: Payload,
     pub(super) key: Option<Key>,
     pub(super) begin: Beginning,
-    pub(super) limits: Limits,
+    pub(super) limits: TimeLimits,
     pub(super) signal: Option<FollowUp>,
     pub(super) retry: RetryPolicy,
 }
@@ -189,6 +156,7 @@ impl PlacedStart {
         let CheckedStart { workflow, input, key, signal, retry, .. } = start;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
+            parent: None,
             workflow: workflow.to_string(),
             key: key_text.clone(),
             input_digest: key.as_ref().and_then(|key| key.compared.digest(&input)),

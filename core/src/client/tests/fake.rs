@@ -101,7 +101,7 @@ impl FakeStore {
 
     pub(super) fn close_with(&self, run: RunId, workflow: &str, status: ClosedStatus, outcome: Bytes) {
         let workflow = workflow.to_owned().into();
-        let closed = ClosedRun { run, workflow, key: None, status, closed_at: NOW, outcome };
+        let closed = ClosedRun { run, workflow, key: None, parent: None, status, closed_at: NOW, outcome };
         self.state().closed.insert(run, closed);
     }
 
@@ -115,6 +115,7 @@ impl FakeStore {
             run,
             workflow: workflow.to_owned(),
             key: None,
+            parent: None,
             open: Some(row),
             closed: None,
             link: None,
@@ -253,6 +254,10 @@ impl StoreQuery for FakeStore {
 
     async fn view(&self, _run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
         Ok(self.state().views.get(view).cloned())
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        unreachable!("only workers ask for it")
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

@@ -69,6 +69,7 @@ async fn start_is_handed_to_the_processor_of_this_process_and_needs_no_store() {
         run: start.run,
         workflow: start.workflow,
         key: None,
+        parent: None,
         status: ClosedStatus::Completed,
         closed_at: NOW,
         outcome: wire::encode_event(&completed),

@@ -58,6 +58,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
         run,
         workflow: "greeting".into(),
         key: None,
+        parent: None,
         status: ClosedStatus::Completed,
         closed_at: NOW,
         outcome: wire::encode_event(&completed),
@@ -66,6 +67,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
         run,
         workflow: "greeting".to_owned(),
         key: Some("ada".to_owned()),
+        parent: Some(some_run(2)),
         open: None,
         closed: Some(closed),
         link: None,
@@ -78,6 +80,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
     fixture.store.state().described.insert(run, found);
     let info = fixture.client.describe(run).await.unwrap();
     assert!(info.status.is_over());
+    assert_eq!(info.parent, Some(some_run(2)));
     assert_eq!((info.key.as_deref(), info.closed_at), (Some("ada"), Some(NOW.into())));
     assert_eq!(info.outcome().unwrap(), Some(completed));
     assert_eq!(info.undelivered[0].what, "signal `wave` with key `k`");
@@ -200,10 +203,12 @@ async fn list_is_filtered_and_paged_by_the_store() {
     for number in 0..7 {
         fixture.store.describe_as(some_run(number), "greeting", OpenRow::default());
     }
-    let list = fixture.client.list().workflow("greeting").status(RunStatus::Stalled).limit(3);
+    let list =
+        fixture.client.list().workflow("greeting").parent(some_run(9)).status(RunStatus::Stalled).limit(3);
     assert_eq!(list.clone().await.unwrap().len(), 3);
     let filter = RunFilter {
         workflow: Some("greeting".to_owned()),
+        parent: Some(some_run(9)),
         open: Some(true),
         state: Some(OpenState::Stalled),
         status: None,

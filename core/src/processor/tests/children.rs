@@ -266,6 +266,65 @@ fn parent_is_terminated_after_its_child_is_bound_and_the_child_learns_of_it() {
 }
 
 #[test]
+fn outcome_of_a_child_that_continued_is_that_of_its_chain() {
+    let mut fixture = Fixture::new();
+    let parent = fixture.start::<ParentOfChain>(1, 3);
+    fixture.run();
+    expect![[r#"
+        1 run.started parent-of-chain 3
+        2 child.started #1 counts-down 3
+        3 child.completed #1 7
+        4 run.completed 7
+    "#]]
+    .assert_eq(&fixture.history(parent));
+    assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+}
+
+#[test]
+fn policy_of_a_child_is_carried_out_when_it_is_bound_to_a_parent_that_has_continued() {
+    for (policy, ends) in [
+        (ChildPolicy::RequestAndWait, "run.cancelled"),
+        (ChildPolicy::Request, "run.cancelled"),
+        (ChildPolicy::Terminate, "run.terminated"),
+        (ChildPolicy::Leave, "run.started"),
+    ] {
+        let mut fixture = Fixture::new();
+        let parent = fixture.start::<LeavesKeyed>(1, policy as u32);
+        fixture.run();
+        let child = child_of(&fixture, parent);
+        assert!(last(&fixture, parent).contains("run.continued"), "{}", fixture.history(parent));
+        answer(&mut fixture, Submitted::Accepted);
+        assert!(last(&fixture, child).contains(ends), "{policy}: {}", fixture.history(child));
+        assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+    }
+}
+
+#[test]
+fn grace_of_a_parent_ends_after_its_child_is_bound_and_the_child_learns_of_it() {
+    // Given a parent whose deadline has passed, and whose child has a key and is not bound
+    let mut fixture = Fixture::new();
+    let parent = fixture.start_limited::<KeyedParent>(1, 0, [SECOND, 2 * SECOND]);
+    fixture.run();
+    let child = child_of(&fixture, parent);
+    fixture.pass(SECOND);
+    assert!(last(&fixture, parent).contains("child.cancel-requested"), "{}", fixture.history(parent));
+
+    // When its grace is over, it waits; and so it does in another worker
+    fixture.pass(SECOND);
+    fixture.child_starts.clear();
+    fixture.take_over(1);
+    fixture.heartbeat(SECOND);
+    fixture.pass(SECOND);
+    assert!(last(&fixture, parent).contains("child.cancel-requested"), "{}", fixture.history(parent));
+
+    // Then it ends when the child is bound, which has been asked to cancel itself
+    answer(&mut fixture, Submitted::Accepted);
+    assert!(last(&fixture, parent).contains("run.timed-out"), "{}", fixture.history(parent));
+    assert!(last(&fixture, child).contains("run.cancelled"), "{}", fixture.history(child));
+    assert!(fixture.inbox.is_empty());
+}
+
+#[test]
 fn child_that_is_given_up_before_it_is_bound_is_asked_when_it_is() {
     let mut fixture = Fixture::new();
     let parent = fixture.start::<KeyedParent>(1, 0);

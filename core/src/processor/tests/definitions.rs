@@ -145,6 +145,21 @@ workflow!(RetriesMany, "retries-many", |ctx, count| {
 
 workflow!(Parent, "parent", |ctx, input| ctx.child::<Waits>(input).await);
 workflow!(KeyedParent, "keyed-parent", |ctx, input| ctx.child::<Waits>(input).key("k").await);
+workflow!(ParentOfChain, "parent-of-chain", |ctx, input| ctx.child::<CountsDown>(input).await);
+workflow!(CountsDown, "counts-down", |ctx, input| {
+    match input {
+        0 => Ok(7),
+        _ => ctx.continue_as_new::<CountsDown>(input - 1).await,
+    }
+});
+workflow!(LeavesKeyed, "leaves-keyed", |ctx, policy| {
+    if policy > 3 {
+        return ctx.wait_for(GO).await;
+    }
+    let _child = ctx.child::<Waits>(0).key("k").on_parent_end(policy_of(policy)).start();
+    ctx.continue_as_new::<LeavesKeyed>(4).await
+});
+workflow!(ParentElsewhere, "parent-elsewhere", |ctx, input| ctx.child::<Waits>(input).queue("gpu").await);
 workflow!(ParentOfUnknown, "parent-of-unknown", |ctx, input| ctx.child::<Elsewhere>(input).await);
 workflow!(DropsChild, "drops-child", |ctx, policy| {
     let child = ctx.child::<Waits>(0).on_cancel(policy_of(policy)).start();
@@ -195,6 +210,10 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<PaysOrWaits>())
         .and_then(|()| definitions.workflow::<Parent>())
         .and_then(|()| definitions.workflow::<KeyedParent>())
+        .and_then(|()| definitions.workflow::<ParentElsewhere>())
+        .and_then(|()| definitions.workflow::<LeavesKeyed>())
+        .and_then(|()| definitions.workflow::<ParentOfChain>())
+        .and_then(|()| definitions.workflow::<CountsDown>())
         .and_then(|()| definitions.workflow::<ParentOfUnknown>())
         .and_then(|()| definitions.workflow::<DropsChild>())
         .and_then(|()| definitions.workflow::<EndsBefore>())

@@ -54,6 +54,25 @@ fn answer_leaves_with_its_event_and_a_repeated_update_changes_nothing() {
 }
 
 #[test]
+fn update_takes_two_events_and_one_commit_beside_that_of_its_message() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Raises>(1, 0);
+    fixture.run();
+    for number in 0..3 {
+        let appends = fixture.appends;
+        let append = fixture.deliver(run, &update(1), 80 + number);
+        fixture.run();
+        assert_eq!(fixture.appends, appends + 1);
+        // One frame with two events, one message that is deleted, and one reply.
+        let frames: Vec<u32> = append.frames.iter().map(|frame| frame.count).collect();
+        assert_eq!((frames, append.consumed.len(), append.replies.len()), (vec![2], 1, 1));
+        assert!(append.sent.is_empty() && append.tasks.is_empty());
+    }
+    let history = fixture.history(run);
+    assert!(history.contains("update.received") && history.contains("update.replied"), "{history}");
+}
+
+#[test]
 fn refusal_is_written_by_the_append_that_consumes_the_message_and_touches_no_history() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Raises>(1, 0);

@@ -58,6 +58,22 @@ fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
 }
 
 #[test]
+fn poll_may_start_ten_thousand_children_with_inputs_of_three_kilobytes_and_no_larger_ones() {
+    crate::testing::workflow!(Reads, "reads", |_ctx, text: String| -> u32 { Ok(text.len() as u32) });
+    crate::testing::workflow!(W, "w", |ctx, bytes: u32| -> u32 {
+        let text = "x".repeat(bytes as usize);
+        Ok(ctx.when_all((0..10_000).map(|_| ctx.child::<Reads>(text.clone()))).await?.len() as u32)
+    });
+    // The guide says 3,280 bytes: with three more for the length of the text.
+    let run = RunFixture::start::<W>(&3_280);
+    assert_eq!((run.run.state.children.len(), run.run.state.stalled.clone()), (10_000, None));
+    let run = RunFixture::start::<W>(&3_290);
+    let reason = run.run.state.stalled.clone().expect("it stalled");
+    assert!(reason.contains("the limits are 20000 commands and 67108864 bytes"), "{reason}");
+    assert_eq!(run.log.len(), 2, "none of its commands is logged");
+}
+
+#[test]
 fn as_many_calls_as_a_poll_may_make_are_cancelled_at_once() {
     workflow!(W, |ctx| {
         let count = u32::try_from(limits::DECISIONS_MAX).expect("a small number");

@@ -67,6 +67,8 @@ impl Driver {
             Effect::Withdraw(withdrawal) => drop(self.with.tasks.send(TaskInput::Withdraw(withdrawal))),
             Effect::StartChild(_) if self.shutdown.is_some() => {}
             Effect::StartChild(start) => self.child_starts.send(*start),
+            Effect::FindQueue { .. } if self.shutdown.is_some() => {}
+            Effect::FindQueue { queue, run } => self.queue_lookups.ask(queue, run),
             // The client may have stopped waiting. Its waker is user code.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
             Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),

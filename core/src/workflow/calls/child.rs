@@ -8,6 +8,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use futures::future::FusedFuture;
 use serde::Serialize;
@@ -20,12 +21,14 @@ use crate::data::failure::Failure;
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::recipient::Recipient;
+use crate::data::time_limits::TimeLimits;
 use crate::workflow::Workflow;
 use crate::workflow::command::{Command, Source, StartChild};
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, OpenChild, Resolution};
 use crate::workflow::scope::call_handle::CallHandle;
+use crate::workflow::scope::queues::NoSuchQueue;
 use crate::workflow::signal::NamedSignal;
 
 /// The start of a child, and the wait for its outcome: see [`Context::child`](crate::workflow::context::Context::child).
@@ -62,15 +65,25 @@ pub type ChildFuture<W> = DurableFuture<ChildCall<<W as Workflow>::Input, <W as 
 pub struct ChildCall<I, O> {
     input: I,
     key: Option<String>,
+    queue: Option<Name>,
     on_cancel: ChildPolicy,
     at_end: ChildPolicy,
+    limits: TimeLimits,
     output: PhantomData<fn() -> O>,
 }
 
 impl<I, O> DurableFuture<ChildCall<I, O>> {
     pub(crate) fn child(scope: &Rc<Scope>, workflow: &'static str, input: I, source: Source) -> Self {
         let (on_cancel, at_end) = (ChildPolicy::default(), ChildPolicy::default());
-        let call = ChildCall { input, key: None, on_cancel, at_end, output: PhantomData };
+        let call = ChildCall {
+            input,
+            key: None,
+            queue: None,
+            on_cancel,
+            at_end,
+            limits: TimeLimits::default(),
+            output: PhantomData,
+        };
         Self::new(scope, "child", workflow, source, call)
     }
 
@@ -85,6 +98,51 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
         self.set(|call| call.key = Some(key))
     }
 
+    /// Has the child run in another queue, whose workers know its workflow, instead of the queue of this run. Both live in one
+    /// store, and everything else is the same: the child starts with the same commit, and its outcome comes back. The name has 1
+    /// to 255 bytes and no control characters; another one stalls the run.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "render")]
+    /// async fn render(_ctx: Context, frame: u32) -> WorkflowResult<String> {
+    ///     Ok(format!("frame {frame}"))
+    /// }
+    ///
+    /// #[workflow(name = "film")]
+    /// async fn film(ctx: Context, frames: u32) -> WorkflowResult<Vec<String>> {
+    ///     ctx.when_all((0..frames).map(|frame| ctx.child::<render>(frame).queue("gpu"))).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// let studio = Worker::builder(store.clone()).workflow::<film>().build()?;
+    /// let farm = Worker::builder(store.clone()).queue("gpu").workflow::<render>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async { client.start::<film>(2).await?.result().await };
+    /// # let mut result = Ok(Vec::new());
+    /// # let (farm, _) = tokio::join!(farm.run_until(tokio::time::sleep(Duration::from_millis(200))), studio.run_until(async {
+    /// #     tokio::time::sleep(Duration::from_millis(50)).await;
+    /// #     result = talk.await
+    /// # }));
+    /// # farm?;
+    /// # assert_eq!(result?, ["frame 0", "frame 1"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no queue of that name, because no worker has served it and no client has started a run in it, the call fails
+    /// with `unknown-queue`, and the failure names the queue. Whether there is one is asked when the child is to start, and is in
+    /// the log from then on.
+    #[track_caller]
+    pub fn queue(self, name: impl Into<Name>) -> Self {
+        let name = name.into();
+        self.set(|call| call.queue = Some(name))
+    }
+
     /// What becomes of the child if this run gives it up: if the run is asked to cancel itself, or if this future is dropped
     /// before it is ready. See [`ChildFuture`].
     #[track_caller]
@@ -96,6 +154,48 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     #[track_caller]
     pub fn on_parent_end(self, policy: ChildPolicy) -> Self {
         self.set(|call| call.at_end = policy)
+    }
+
+    /// Limits the time of the child, counted from this call, as [`StartRun::deadline`](crate::client::StartRun::deadline) does: if
+    /// the child is not over then, it is cancelled, and fails this call with `child-timed-out` unless it returns something
+    /// else. Above zero and at most 100 years, or the run stalls; by default there is no limit.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "approval")]
+    /// async fn approval(ctx: Context, (): ()) -> WorkflowResult<bool> {
+    ///     ctx.wait_for(Signal::<bool>::new("approved")).await
+    /// }
+    ///
+    /// #[workflow(name = "invoice")]
+    /// async fn invoice(ctx: Context, (): ()) -> WorkflowResult<bool> {
+    ///     let approved = ctx.child::<approval>(()).deadline(Duration::from_millis(20)).grace(Duration::from_secs(60)).await;
+    ///     Ok(approved.unwrap_or(false))
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<approval>().workflow::<invoice>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async { client.start::<invoice>(()).await?.result().await };
+    /// # let mut result = Ok(true);
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # assert!(!result?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn deadline(self, limit: Duration) -> Self {
+        self.set(|call| call.limits.deadline = Some(limit))
+    }
+
+    /// Limits the time that the child has after its [`deadline`](DurableFuture::deadline), without which a grace stalls the run, as
+    /// [`StartRun::grace`](crate::client::StartRun::grace) does: after it, the child ends without its code being asked. Above zero
+    /// and at most 100 years; by default there is no limit.
+    #[track_caller]
+    pub fn grace(self, limit: Duration) -> Self {
+        self.set(|call| call.limits.grace = Some(limit))
     }
 }
 
@@ -158,21 +258,35 @@ where
     type Output = WorkflowResult<O>;
 
     fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
-        let Self { input, key, on_cancel, at_end, .. } = self;
-        if let Some(Err(problem)) = key.as_deref().map(|key| Name::check("key", key)) {
+        let Self { input, key, queue, on_cancel, at_end, limits, .. } = self;
+        let checked = key.as_deref().map_or(Ok(()), |key| Name::check("key", key));
+        let checked =
+            checked.and_then(|()| queue.as_ref().map_or(Ok(()), |queue| Name::check("queue", queue)));
+        let checked = checked.and_then(|()| limits.check(&"the child"));
+        if let Err(problem) = checked {
             site.fault(problem);
             return None;
         }
         let input = site.scope.encode(&format_args!("the input of {}", site.label), &input)?;
+        let found = match &queue {
+            Some(queue) => site.scope.queue_shards(queue, site.source)?.map(Some),
+            None => Ok(None),
+        };
         let workflow = site.label.name.clone();
         let open = |id| {
             let parent = Parent { run: site.scope.run(), call: id };
-            let child = site.scope.child_id(parent, key.as_deref());
+            let child = site.scope.child_id(parent, key.as_deref(), found.unwrap_or_default());
             CallKind::Child(Box::new(OpenChild { child, workflow: workflow.clone(), on_cancel, at_end }))
         };
         let handle = CallHandle::open_with(&site.scope, open, site.source);
+        if let (Err(NoSuchQueue), Some(queue)) = (found, queue) {
+            site.scope.resolve(handle.id(), Resolution::Failed(Box::new(unknown_queue(&queue))));
+            return Some(Opened::Waits(handle));
+        }
         let child = handle.child()?;
-        let start = StartChild { id: handle.id(), child, workflow, input, key, at_end };
+        let (deadline, grace_until) = limits.after(site.scope.now());
+        let start =
+            StartChild { id: handle.id(), child, workflow, input, key, at_end, deadline, grace_until };
         site.scope.issue(Command::StartChild(Box::new(start)), site.source);
         Some(Opened::Waits(handle))
     }
@@ -207,6 +321,14 @@ where
 
 /// The type of the failure of a child that was cancelled.
 pub(crate) const CHILD_CANCELLED: &str = "child-cancelled";
+
+/// The failure of a child whose queue does not exist.
+fn unknown_queue(queue: &Name) -> Failure {
+    let message = format!(
+        "there is no queue `{queue}`: a worker that serves it, or a client that starts a run in it, creates it; check the name"
+    );
+    Failure::new("unknown-queue", message).non_retryable()
+}
 
 impl Failure {
     fn is_asked_cancellation(&self, site: &CallSite) -> bool {

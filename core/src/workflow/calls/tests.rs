@@ -672,3 +672,43 @@ fn signal_that_cannot_be_sent_or_awaited_stalls_the_run() {
         assert!(reason.contains(expected), "{reason}");
     }
 }
+
+#[test]
+fn child_with_an_option_out_of_its_range_stalls_the_run_and_says_why() {
+    crate::testing::workflow!(Other, "other", |ctx, _: ()| -> String {
+        ctx.sleep(SECOND).await?;
+        Ok(String::new())
+    });
+    macro_rules! stall_of {
+        ($($option:tt)+) => {{
+            workflow!(W, |ctx| ctx.child::<Other>(())$($option)+.await);
+            let run = begin::<W>();
+            assert_eq!(run.log.len(), 2, "nothing is logged but the stall and the start");
+            run.run.state.stalled.clone().expect("it stalled")
+        }};
+    }
+    for (reason, words) in [
+        (stall_of!(.deadline(Duration::ZERO)), "the deadline of the child is 0ns; give more than zero"),
+        (
+            stall_of!(.grace(SECOND)),
+            "the child has a grace without a deadline; set the `deadline` that it follows",
+        ),
+        (stall_of!(.queue("")), "child `other` at core/src/workflow/calls/tests.rs"),
+        (stall_of!(.queue("two\nlines")), "queue"),
+        (stall_of!(.key("")), "key"),
+    ] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+}
+
+#[test]
+fn child_has_the_deadline_of_its_call() {
+    crate::testing::workflow!(Other, "other", |ctx, _: ()| -> String {
+        ctx.sleep(SECOND).await?;
+        Ok(String::new())
+    });
+    workflow!(W, |ctx| ctx.child::<Other>(()).deadline(2 * SECOND).grace(SECOND).await);
+    let run = begin::<W>();
+    let text = crate::testing::history(&run.log);
+    assert!(text.contains("child.started #1 other") && text.contains("deadline 2s grace_until 3s"), "{text}");
+}

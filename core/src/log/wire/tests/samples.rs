@@ -254,6 +254,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("least", Event::TimerStarted { id: ID, fire_at: Timestamp::from_micros(0) }),
         ("all", Event::TimerStarted { id: LATE_ID, fire_at: Timestamp::MAX_DEADLINE }),
         ("before 1970", Event::TimerStarted { id: ID, fire_at: Timestamp::MIN }),
+        ("least", Event::QueueResolved { queue: name("gpu"), first_shard: 0, shard_count: 0 }),
+        ("all", Event::QueueResolved { queue: name("größe"), first_shard: 4032, shard_count: 64 }),
         ("least", Event::ValueRecorded { name: name("region"), value: NOTHING }),
         ("all", Event::ValueRecorded { name: name("größe"), value: ENCRYPTED }),
         ("least", Event::ViewPublished { view: name("stage"), value: NOTHING }),
@@ -300,18 +302,20 @@ fn compensation_events() -> Vec<(&'static str, Event)> {
 }
 
 fn child_events() -> Vec<(&'static str, Event)> {
-    let started = |id, input, key, at_end| Event::ChildStarted {
+    let started = |id, input, key, at_end, [deadline, grace_until]: [_; 2]| Event::ChildStarted {
         id,
         child: RUN,
         workflow: name("trial-onboarding"),
         input,
         key,
         at_end,
+        deadline,
+        grace_until,
     };
     let cancelled = |id, policy| Event::ChildCancelled { id, policy };
     vec![
-        ("least", started(ID, NOTHING, None, ChildPolicy::RequestAndWait)),
-        ("all", started(LATE_ID, greeting(), some("signup:42"), ChildPolicy::Leave)),
+        ("least", started(ID, NOTHING, None, ChildPolicy::RequestAndWait, [None; 2])),
+        ("all", started(LATE_ID, greeting(), some("signup:42"), ChildPolicy::Leave, [Some(NOON); 2])),
         ("least", Event::ChildBound { id: ID }),
         ("all", Event::ChildBound { id: LATE_ID }),
         ("least", Event::ChildCompleted { id: ID, result: NOTHING }),

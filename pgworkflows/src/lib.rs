@@ -34,6 +34,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `postgres` (default) | [`PostgresStore`], [`TransactionalActivity`], [`InTransaction`] and [`sqlx`] |
+//! | `sqlite` | [`SqliteStore`]: one file, without a server |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
 
@@ -50,6 +51,8 @@ pub use pgworkflows_memory::MemoryStore;
 pub use pgworkflows_postgres::{
     InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
 };
+#[cfg(feature = "sqlite")]
+pub use pgworkflows_sqlite::SqliteStore;
 
 pub use self::connect::{AnyStore, connect};
 

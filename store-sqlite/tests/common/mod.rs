@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A new directory. It is deleted when it is dropped.
 #[derive(Debug)]
-pub struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("pgworkflows-{name}-{}-{number}", std::process::id()));
@@ -18,7 +18,7 @@ impl Directory {
         Self(path)
     }
 
-    pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
     }
 }

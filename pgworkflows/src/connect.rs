@@ -74,7 +74,9 @@ fn sqlite_path(url: &str) -> Result<&std::path::Path, Error> {
     let problem = match path {
         "" => "it has no path",
         ":memory:" => "a store in memory is at `memory:`",
-        _ if path.contains('?') => "it has no options, so it cannot contain `?`; `SqliteStore::builder` has them",
+        _ if path.contains('?') => {
+            "it has no options, so it cannot contain `?`; `SqliteStore::builder` has them"
+        }
         _ => return Ok(std::path::Path::new(path)),
     };
     let form = "the address of a SQLite file is `sqlite:` and its path, such as `sqlite:runs.db`";

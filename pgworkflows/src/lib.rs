@@ -42,6 +42,11 @@
 
 mod connect;
 
+/// Compiles the program of the guide.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../docs/getting-started.md")]
+mod guide {}
+
 #[doc(inline)]
 pub use pgworkflows_core::*;
 pub use pgworkflows_macros::{Failure, activities, activity, workflow};

@@ -63,3 +63,41 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_comes_before_the_one_who_has_just_written() {
+        let directory = std::env::temp_dir().join(format!("pgworkflows-turn-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let database = directory.join("runs.db");
+        let (one, other) = (Queue::of(&database).unwrap(), Queue::of(&database).unwrap());
+        let turn = one.wait().unwrap();
+
+        // Given another that waits
+        let (written, order) = mpsc::channel();
+        let other_written = written.clone();
+        let waiting = std::thread::spawn(move || {
+            let _turn = other.wait().unwrap();
+            other_written.send("other").unwrap();
+        });
+        let third = Queue::of(&database).unwrap();
+        while third.next.try_lock().is_ok() {
+            third.next.unlock().unwrap();
+            std::thread::yield_now();
+        }
+
+        // When the one who writes wants to write again at once
+        drop(turn);
+        let _again = one.wait().unwrap();
+        written.send("one").unwrap();
+        waiting.join().unwrap();
+        drop(written);
+        assert!(order.iter().eq(["other", "one"]));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -5,6 +5,7 @@ mod definitions;
 mod directory;
 mod env;
 mod logs;
+pub mod noted;
 mod observe;
 mod outage;
 pub mod weighed;

@@ -1,4 +1,4 @@
-//! The two stores, each with the ids of leases, numbers of messages, cursors and transactions that only it knows. It
+//! Two stores, the memory store and another one, each with the ids of leases, numbers of messages, cursors and transactions that only it knows. It
 //! must not compare anything.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,11 @@ use pgworkflows::store::{
     MessageRef, Queue, Release, ReturnTasks, RunDescription, Session, SettleTasks, Store, StoreError,
     Submission, Submitted, TaskId, Withdrawal, executor_of, queue_of,
 };
-use pgworkflows::{PostgresStore, Timestamp};
+use pgworkflows::{PostgresStore, SqliteStore, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use pgworkflows_tests::Directory;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::operation::{Answer, Operation, Reply};
 use crate::tasks;
@@ -28,21 +29,44 @@ const TTL: Duration = Duration::from_secs(3600);
 /// Both stores.
 pub(crate) struct Stores {
     memory: Driver,
-    postgres: Driver,
+    other: Driver,
+    /// The other one's name, for people.
+    pub(crate) name: &'static str,
     queues: u32,
 }
 
 impl Stores {
-    pub(crate) async fn new() -> Self {
+    /// The memory store and a Postgres store.
+    pub(crate) async fn with_postgres() -> Self {
         let database = Postgres::shared().create_database().unwrap();
         let store = PostgresStore::connect(database.url()).await.unwrap();
         let admin = PgConnection::connect(database.url()).await.unwrap();
         let backend = Backend::Postgres { store: store.clone(), admin, database };
-        let postgres = Driver::new(Arc::new(store), backend).await;
+        Self::with(Driver::new(Arc::new(store), backend).await, "Postgres").await
+    }
+
+    /// The memory store and a SQLite store.
+    pub(crate) async fn with_sqlite() -> Self {
+        let directory = Directory::new();
+        let path = directory.file("runs.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let admin = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+        let backend = Backend::Sqlite { admin, _directory: directory };
+        Self::with(Driver::new(Arc::new(store), backend).await, "SQLite").await
+    }
+
+    async fn with(other: Driver, name: &'static str) -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = MemoryStore::with_clock(Arc::clone(&clock) as _);
         let memory = Driver::new(Arc::new(store.clone()), Backend::Memory { store, clock }).await;
-        Self { memory, postgres, queues: 0 }
+        Self { memory, other, name, queues: 0 }
+    }
+
+    /// Whether the other store can do this: SQLite has no transactions of clients.
+    pub(crate) fn can(&self, operation: &Operation) -> bool {
+        let is_transaction =
+            matches!(operation, Operation::SubmitWithin { .. } | Operation::EndTransaction { .. });
+        !is_transaction || !matches!(self.other.backend, Backend::Sqlite { .. })
     }
 
     /// Begins a sequence, with a queue of its own.
@@ -50,20 +74,20 @@ impl Stores {
         self.queues += 1;
         let name = format!("sequence {}", self.queues);
         let memory = self.memory.begin(&name).await;
-        let postgres = self.postgres.begin(&name).await;
-        assert_eq!(memory.first_shard, postgres.first_shard, "queues get their shards in the same order");
+        let other = self.other.begin(&name).await;
+        assert_eq!(memory.first_shard, other.first_shard, "queues get their shards in the same order");
         // Run ids contain times, by which Postgres partitions them. So they must be those of its clock.
-        postgres
+        other
     }
 
     pub(crate) async fn perform(&mut self, operation: &Operation) -> [Answer; 2] {
-        [self.memory.perform(operation).await, self.postgres.perform(operation).await]
+        [self.memory.perform(operation).await, self.other.perform(operation).await]
     }
 
     /// Ends a sequence, and releases its leases and transactions.
     pub(crate) async fn end(&mut self) {
         self.memory.end().await;
-        self.postgres.end().await;
+        self.other.end().await;
     }
 }
 
@@ -71,6 +95,7 @@ impl Stores {
 enum Backend {
     Memory { store: MemoryStore, clock: Arc<ManualClock> },
     Postgres { store: PostgresStore, admin: PgConnection, database: Database },
+    Sqlite { admin: SqliteConnection, _directory: Directory },
 }
 
 /// A transaction of a client.
@@ -363,6 +388,7 @@ impl Driver {
                     sqlx::query("begin").execute(&mut connection).await.unwrap();
                     Transaction::Postgres(connection)
                 }
+                Backend::Sqlite { .. } => unreachable!("such operations are left out"),
             };
             self.transactions.insert(number, transaction);
         }
@@ -393,6 +419,13 @@ impl Driver {
     async fn expire(&mut self) -> Reply {
         match &mut self.backend {
             Backend::Memory { clock, .. } => clock.advance(TTL + Duration::from_secs(1)),
+            Backend::Sqlite { admin, .. } => {
+                let now = "cast(unixepoch('subsec') * 1000000 as integer)";
+                for table in ["leases", "executors"] {
+                    let expire = format!("update {table} set expires_at = {now} where not fenced");
+                    sqlx::query(AssertSqlSafe(expire)).execute(&mut *admin).await.unwrap();
+                }
+            }
             Backend::Postgres { admin, .. } => {
                 for table in ["leases", "executors"] {
                     let expire = format!(

@@ -52,7 +52,9 @@ impl Stores {
         let store = SqliteStore::open(&path).await.unwrap();
         let admin = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
         let backend = Backend::Sqlite { admin, _directory: directory };
-        Self::with(Driver::new(Arc::new(store), backend).await, "SQLite").await
+        let mut stores = Self::with(Driver::new(Arc::new(store), backend).await, "SQLite").await;
+        (stores.memory.reads_all, stores.other.reads_all) = (true, true);
+        stores
     }
 
     async fn with(other: Driver, name: &'static str) -> Self {
@@ -118,6 +120,9 @@ struct Driver {
     executors: Vec<(ExecutorId, u64)>,
     /// The tasks that were inserted.
     tasks: Vec<TaskId>,
+    /// Whether the inbox is read page by page until there is no more. Where commits are in the order of numbers, a store may
+    /// go on with what came after its first page, and another finishes first what was there before.
+    reads_all: bool,
 }
 
 impl Driver {
@@ -134,6 +139,7 @@ impl Driver {
             transactions: BTreeMap::new(),
             executors: Vec::new(),
             tasks: Vec::new(),
+            reads_all: false,
         }
     }
 
@@ -245,14 +251,19 @@ impl Driver {
         bytes: usize,
         in_order: bool,
     ) -> Result<Reply, StoreError> {
-        let cursor = self.cursors.get(&lease).cloned().unwrap_or_default();
-        let read = InboxRead { shards: shards.to_vec(), cursor, limit: 1_000, bytes, starts: true };
-        let page = self.session.read_inbox(&read).await?;
-        self.cursors.insert(lease, page.cursor);
-        self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
-        let messages = page.messages.into_iter();
-        let messages = messages.map(|message| (message.run, message.message, message.body));
-        let mut messages: Vec<_> = messages.collect();
+        let mut messages = Vec::new();
+        loop {
+            let cursor = self.cursors.get(&lease).cloned().unwrap_or_default();
+            let read = InboxRead { shards: shards.to_vec(), cursor, limit: 1_000, bytes, starts: true };
+            let page = self.session.read_inbox(&read).await?;
+            self.cursors.insert(lease, page.cursor);
+            self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
+            let found = page.messages.into_iter();
+            messages.extend(found.map(|message| (message.run, message.message, message.body)));
+            if !(self.reads_all && page.more) {
+                break;
+            }
+        }
         if !in_order {
             messages.sort();
         }

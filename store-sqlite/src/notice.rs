@@ -3,6 +3,7 @@
 //! A commit that changes something of interest writes one row for the other processes. Whether any other connection committed is
 //! told by a counter in shared memory (`pragma data_version`), which is asked every few milliseconds while somebody listens.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
@@ -45,11 +46,15 @@ pub(crate) struct Notices {
     asking: OnceLock<Thread>,
 }
 
-impl Notices {
-    pub(crate) fn new(process: i64) -> Self {
+impl Default for Notices {
+    fn default() -> Self {
+        // Each has random keys, so that no two processes have the same number.
+        let process = RandomState::new().build_hasher().finish().cast_signed();
         Self { hints: Hints::new(HINTS_KEPT), process, asking: OnceLock::new() }
     }
+}
 
+impl Notices {
     /// Listens to the hints of a kind.
     pub(crate) fn listen(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
         let receiver = self.hints.listen(kind);

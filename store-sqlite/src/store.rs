@@ -12,12 +12,10 @@ use pgworkflows_core::store::{
 use tokio::sync::broadcast;
 
 use crate::calls::SqliteSession;
-use crate::connection::sql;
 use crate::file::File;
 use crate::notice::Notices;
 use crate::options::Builder;
 use crate::readers::Readers;
-use crate::values::get;
 use crate::writer::Writer;
 use crate::{lease, schema, submit, turn, watch};
 
@@ -58,11 +56,9 @@ impl SqliteStore {
                 "the lock files beside `{}` cannot be opened: {error}; give this user the right to create files there",
                 file.path.display()
             )))?;
-        let mut connection = schema::migrate(&file, &queue).await?;
-        let row = connection.fetch_first(sql("select random()")).await?;
-        let notices = Arc::new(Notices::new(row.map_or(Ok(0), |row| get(&row, 0))?));
+        let notices = Arc::new(Notices::default());
+        let writer = Writer::start(Arc::clone(&file), queue, Arc::clone(&notices)).await?;
         notices.start(Arc::clone(&file))?;
-        let writer = Writer::start(Arc::clone(&file), queue, connection, Arc::clone(&notices))?;
         let readers = Readers::of(Arc::clone(&file));
         let switchboard = Switchboard::default();
         Ok(Self(Arc::new(Shared { file, writer, readers, notices, switchboard })))

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Connection, sql};
 use crate::file::File;
 use crate::notice::Notices;
+use crate::schema;
 use crate::transaction::{Transaction, distinct};
 use crate::turn::Queue;
 
@@ -40,20 +41,32 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It ends when nobody has the writer any more, and what was sent is done.
-    pub(crate) fn start(
+    /// Starts the thread, and returns when it has brought the file up to date. It ends when nobody has the writer any more, and
+    /// what was sent is done.
+    ///
+    /// The thread waits for its turn already here: a caller that did would block all else on its own thread, and maybe the one
+    /// for whom it waits.
+    pub(crate) async fn start(
         file: Arc<File>,
         queue: Queue,
-        connection: Connection,
         notices: Arc<Notices>,
     ) -> Result<Self, StoreError> {
         let (calls, waiting) = mpsc::channel(WAITING_MAX);
+        let (answer, opened) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| cannot_start(&error))?;
-        let mut thread =
-            Thread { file, notices, waiting, next: VecDeque::new(), connection: Some(connection) };
+        let begin = move || {
+            let connection = match runtime.block_on(schema::migrate(&file, &queue)) {
+                Ok(connection) => Some(connection),
+                Err(error) => return drop(answer.send(Err(error))),
+            };
+            // An error means that the caller does not wait any more; then nobody has the writer.
+            drop(answer.send(Ok(())));
+            Thread { file, notices, waiting, next: VecDeque::new(), connection }.run(&runtime, &queue);
+        };
         let builder = std::thread::Builder::new().name("pgworkflows-sqlite".to_owned());
-        builder.spawn(move || thread.run(&runtime, &queue)).map_err(|error| cannot_start(&error))?;
+        builder.spawn(begin).map_err(|error| cannot_start(&error))?;
+        opened.await.map_err(|_| gone())??;
         Ok(Self { calls })
     }
 
@@ -136,7 +149,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(&mut self, runtime: &Runtime, queue: &Queue) {
+    fn run(mut self, runtime: &Runtime, queue: &Queue) {
         while let Some(first) = self.next.pop_front().or_else(|| self.waiting.blocking_recv()) {
             self.next.push_front(first);
             let turn = queue.wait();

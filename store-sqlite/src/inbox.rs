@@ -4,29 +4,27 @@
 //! So a reader continues after the greatest number that it has read. It reads in the order of numbers and passes over the
 //! messages of other shards: each of them once, so a backlog is read once however many pages it has.
 
-use bytes::Bytes;
 use pgworkflows_core::id::InboxNo;
 use pgworkflows_core::store::{InboxCursor, InboxMessage, InboxPage, InboxRead, StoreError};
 use sqlx::sqlite::SqliteRow;
 
 use crate::chain::current_run;
-use crate::connection::{Connection, Listed};
+use crate::connection::{Connection, Listed, sql};
 use crate::transaction::now;
 use crate::values::{Arguments, get};
 
-/// The last number that was given, and the messages. The number is read in the same snapshot. A row without a message stands for
-/// an empty answer. `not indexed` keeps to the order of numbers.
+/// The last number that was given. Whatever has it or a lower one can be seen by every later statement.
+const LAST: &str = "select coalesce(max(s.seq), 0) from sqlite_sequence s where s.name = 'inbox'";
+
+/// `not indexed` keeps to the order of numbers, so that rows come one by one and no more are read than fit.
 const READ: Listed = Listed {
     text: concat!(
         "with asked (shard) as (values {})
-         select (select coalesce(max(s.seq), 0) from sqlite_sequence s where s.name = 'inbox'), m.*
-         from (select 1) left join (
-             select i.number, i.run_id, ",
+         select i.number, i.run_id, ",
         current_run!("i.run_id"),
         ", i.message_id, i.body from inbox i not indexed
-             where i.number > ? and i.shard in (select a.shard from asked a) and (? or not i.opens)
-             order by i.number limit ?
-         ) m"
+         where i.number > ? and i.number <= ? and i.shard in (select a.shard from asked a) and (? or not i.opens)
+         order by i.number limit ?"
     ),
     width: 1,
 };
@@ -37,19 +35,20 @@ pub(crate) async fn read(connection: &mut Connection, read: &InboxRead) -> Resul
     if read.shards.is_empty() {
         return Ok(InboxPage { messages: Vec::new(), cursor: read.cursor.clone(), more: false, now: now() });
     }
+    let row = connection.fetch_first(sql(LAST)).await?;
+    let last: InboxNo = row.map_or(Ok(InboxNo::new(0)), |row| get(&row, 0))?;
+    if after > last {
+        return Err(StoreError::fenced("the inbox cursor is ahead of the store: commits were lost"));
+    }
     let limit = read.limit.max(1) as usize;
     let rest = |a: &mut Arguments| {
         // One more shows whether there are further pages.
-        a.add(after).add(read.starts).add(limit as i64 + 1);
+        a.add(after).add(last).add(read.starts).add(limit as i64 + 1);
     };
-    // One list of any length: the answer must be one snapshot.
     let statement = connection.listed(&READ, &read.shards, |a, shard| _ = a.add(*shard), rest);
-    let (mut last, mut messages, mut bytes, mut more) = (InboxNo::new(0), Vec::new(), 0, false);
-    let mut outcome = Ok(());
+    let (mut messages, mut bytes, mut more, mut outcome) = (Vec::new(), 0, false, Ok(()));
     let take = |row: SqliteRow| match message(&row) {
-        Ok((seq, found)) => {
-            last = seq;
-            let Some(found) = found else { return true };
+        Ok(found) => {
             bytes += found.body.len();
             more = messages.len() == limit || bytes > read.bytes && !messages.is_empty();
             if !more {
@@ -64,9 +63,6 @@ pub(crate) async fn read(connection: &mut Connection, read: &InboxRead) -> Resul
     };
     connection.fetch_while(statement, take).await?;
     outcome?;
-    if after > last {
-        return Err(StoreError::fenced("the inbox cursor is ahead of the store: commits were lost"));
-    }
     let cursor = match messages.last() {
         Some(InboxMessage { number, .. }) if more => *number,
         Some(_) | None => last,
@@ -79,17 +75,14 @@ pub(crate) async fn read(connection: &mut Connection, read: &InboxRead) -> Resul
     })
 }
 
-fn message(row: &SqliteRow) -> Result<(InboxNo, Option<InboxMessage>), StoreError> {
-    let seq = get(row, 0)?;
-    let Some(number) = get(row, 1)? else { return Ok((seq, None)) };
-    let message = InboxMessage {
-        number,
-        run: get(row, 2)?,
-        current: get(row, 3)?,
-        message: get(row, 4)?,
-        body: get::<Bytes>(row, 5)?,
-    };
-    Ok((seq, Some(message)))
+fn message(row: &SqliteRow) -> Result<InboxMessage, StoreError> {
+    Ok(InboxMessage {
+        number: get(row, 0)?,
+        run: get(row, 1)?,
+        current: get(row, 2)?,
+        message: get(row, 3)?,
+        body: get(row, 4)?,
+    })
 }
 
 /// The number after which a reader continues.

@@ -25,7 +25,7 @@ const SUBMISSIONS: usize = 50;
 fn append(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let address = Address { url: String::new(), schema: "append".to_owned(), without_notifications: false };
-    let postgres = runtime.block_on(MeasuredStore::postgres(&address)).expect("a server");
+    let postgres = runtime.block_on(MeasuredStore::at(&address)).expect("a server");
     for (name, measured) in [("memory", MeasuredStore::memory()), ("postgres", postgres)] {
         let mut writer = runtime.block_on(Writer::open(&measured.store)).expect("a lease");
         let mut group = criterion.benchmark_group("append");

@@ -13,8 +13,8 @@ use crate::Failure;
 /// A schema of a database; also the options of the programs that name one.
 #[derive(Clone, Debug, Args)]
 pub struct Address {
-    /// An existing PostgreSQL server, as `postgres://user@host:5432/database`; without it a throw-away server is
-    /// started, with fsync on.
+    /// An existing PostgreSQL server, as `postgres://user@host:5432/database`, or a SQLite file, as `sqlite:path`; without it
+    /// a throw-away server is started, with fsync on.
     #[arg(long, global = true, default_value = "", hide_default_value = true)]
     pub url: String,
 
@@ -33,8 +33,16 @@ impl Address {
     /// # Errors
     /// If it cannot be reached.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        if !self.is_server() {
+            return Ok(pgworkflows::connect(&self.url).await?);
+        }
         let store = PostgresStore::builder(&self.url).schema(&self.schema);
         Ok(Arc::new(store.notifications(!self.without_notifications).connect().await?))
+    }
+
+    /// Whether it is that of a server, and not of a file.
+    pub fn is_server(&self) -> bool {
+        !self.url.starts_with("sqlite:")
     }
 }
 
@@ -55,12 +63,12 @@ impl MeasuredStore {
         Self { store: Arc::new(MemoryStore::new()), address: None, server: None }
     }
 
-    /// A store on the server of that address. If its URL is empty, on a throw-away server with the default settings of
+    /// A store at that address. If its URL is empty, on a throw-away server with the default settings of
     /// its version, whose commits wait for the disk.
     ///
     /// # Errors
     /// If there is no server, or it cannot be reached.
-    pub async fn postgres(address: &Address) -> Result<Self, Failure> {
+    pub async fn at(address: &Address) -> Result<Self, Failure> {
         let (mut address, mut server) = (address.clone(), None);
         if address.url.is_empty() {
             let started = Postgres::builder().durable().start()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 const HELP: &str = "\
-The trial-onboarding workflow, on the PostgreSQL at DATABASE_URL, or in memory without one.
+The trial-onboarding workflow, on the PostgreSQL at DATABASE_URL, or in the file trial_onboarding.db without one.
 
     cargo run --release --example trial_onboarding [-- OPTIONS]
     cargo run --release --example trial_onboarding -- signal --company Acme --decide pro

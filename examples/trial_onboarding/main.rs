@@ -16,6 +16,9 @@ use self::arguments::{Arguments, Decide, Job};
 /// How long after a crash the next process takes over: short, because somebody is watching.
 const LEASE_TTL: Duration = Duration::from_secs(2);
 
+/// The file that holds the runs if there is no `DATABASE_URL`.
+const FILE: &str = "trial_onboarding.db";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -46,18 +49,19 @@ async fn run(arguments: Arguments) -> Result<String, Error> {
     }
 }
 
-/// Opens the PostgreSQL store at `DATABASE_URL`, or a memory store.
+/// Opens the PostgreSQL store at `DATABASE_URL`, or a SQLite file in the current directory.
 async fn open_store() -> Result<AnyStore, Error> {
-    let url = std::env::var("DATABASE_URL");
-    say(match url {
-        Ok(_) => {
-            "store    the PostgreSQL at DATABASE_URL: `kill -9` this process at any time, and start it again"
-        }
+    let (url, place) = match std::env::var("DATABASE_URL") {
+        Ok(url) => (url, "the PostgreSQL at DATABASE_URL".to_owned()),
         Err(_) => {
-            "store    memory, so everything is lost when this process ends; set DATABASE_URL to use a PostgreSQL"
+            let path = std::path::absolute(FILE).unwrap_or(FILE.into());
+            (format!("sqlite:{}", path.display()), format!("{}; delete it to begin anew", path.display()))
         }
-    });
-    pgworkflows::connect(url.as_deref().unwrap_or("memory:")).await
+    };
+    let store = pgworkflows::connect(&url).await?;
+    say(format!("store    {place}"));
+    say("         `kill -9` this process at any time, and start it again");
+    Ok(store)
 }
 
 async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Result<String, Error> {

@@ -34,12 +34,18 @@
 //! | feature | adds |
 //! |---|---|
 //! | `postgres` (default) | [`PostgresStore`], [`TransactionalActivity`], [`InTransaction`] and [`sqlx`] |
+//! | `sqlite` | [`SqliteStore`]: one file, without a server |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connect;
+
+/// Compiles the program of the guide.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../docs/getting-started.md")]
+mod guide {}
 
 #[doc(inline)]
 pub use pgworkflows_core::*;
@@ -50,6 +56,8 @@ pub use pgworkflows_memory::MemoryStore;
 pub use pgworkflows_postgres::{
     InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
 };
+#[cfg(feature = "sqlite")]
+pub use pgworkflows_sqlite::SqliteStore;
 
 pub use self::connect::{AnyStore, connect};
 

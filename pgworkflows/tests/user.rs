@@ -50,7 +50,10 @@ async fn with_worker<T>(store: AnyStore, client: impl Future<Output = Result<T, 
 #[tokio::test]
 async fn program_runs_on_the_store_at_any_address() {
     let database = Postgres::shared().create_database().unwrap();
-    for url in ["memory:", database.url()] {
+    let directory = std::env::temp_dir().join(format!("pgworkflows-user-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = format!("sqlite:{}/runs.db", directory.display());
+    for url in ["memory:", &file, database.url()] {
         // Given a store that was chosen by its address
         let store = connect(url).await.unwrap();
         let client = Client::new(store.clone());
@@ -68,6 +71,7 @@ async fn program_runs_on_the_store_at_any_address() {
             described.closed_at > Some(described.created_at) && described.created_at < Utc::now() + PATIENCE
         );
     }
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use pgworkflows::store::Store;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows::{Client, MemoryStore, PostgresStore, Worker};
+use pgworkflows::{Client, MemoryStore, PostgresStore, SqliteStore, Worker};
 use pgworkflows_pg_harness::{Database, Postgres};
 
+use crate::directory::Directory;
 use crate::outage::Outage;
 use crate::workers::{KillableWorker, RunningWorker};
 
@@ -22,6 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub enum Backend {
     /// In this process.
     Memory(MemoryStore),
+    /// In a file of its own, which is deleted with the last clone.
+    Sqlite(Arc<Directory>),
     /// In a database of its own, which is dropped with the last clone.
     Postgres(Arc<Database>),
 }
@@ -30,6 +33,11 @@ impl Backend {
     /// An empty memory store.
     pub async fn memory() -> Self {
         Self::Memory(MemoryStore::new())
+    }
+
+    /// No file yet.
+    pub async fn sqlite() -> Self {
+        Self::Sqlite(Arc::new(Directory::new()))
     }
 
     /// An empty database.
@@ -41,6 +49,7 @@ impl Backend {
     async fn connect(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
+            Self::Sqlite(directory) => Arc::new(SqliteStore::open(directory.file("runs.db")).await.unwrap()),
             Self::Postgres(database) => Arc::new(PostgresStore::connect(database.url()).await.unwrap()),
         }
     }
@@ -66,7 +75,7 @@ impl Env {
     pub fn many(&self) -> u32 {
         match self.backend {
             Backend::Memory(_) => 100_000,
-            Backend::Postgres(_) => 10_000,
+            Backend::Sqlite(_) | Backend::Postgres(_) => 10_000,
         }
     }
 
@@ -163,6 +172,7 @@ pub fn check<B: Future<Output = Backend>, T: Future<Output = ()>>(
 macro_rules! promises {
     ($($promise:ident),+ $(,)?) => {
         $crate::promises!(@on memory: $($promise),+);
+        $crate::promises!(@on sqlite: $($promise),+);
         $crate::promises!(@on postgres: $($promise),+);
     };
     (@on $backend:ident: $($promise:ident),+) => {

@@ -2,14 +2,17 @@
 //! and what it observes (effects of activities, log lines, histories). It uses the library as its users do.
 
 mod definitions;
+mod directory;
 mod env;
 mod logs;
+pub mod noted;
 mod observe;
 mod outage;
 pub mod weighed;
 mod workers;
 
 pub use self::definitions::ActivityFn;
+pub use self::directory::Directory;
 pub use self::env::{Backend, Env, check};
 pub use self::logs::{Logs, logs};
 pub use self::observe::{

@@ -62,6 +62,12 @@ impl Hints {
         }
     }
 
+    /// Whether anybody listens to hints of any kind.
+    pub fn has_listeners(&self) -> bool {
+        let channels = [&self.mail, &self.notices, &self.tasks, &self.released];
+        channels.iter().any(|channel| channel.receiver_count() > 0)
+    }
+
     /// Sends a hint to everybody who listens to its kind.
     pub fn send(&self, hint: Hint) {
         let channels: &[_] = match hint {

@@ -1,4 +1,4 @@
-//! Correctness under kills: processes, connections, transactions and servers end at the worst moments, on a real
+//! Correctness under kills: processes, connections, transactions and servers end at the worst moments, mostly on a real
 //! PostgreSQL, and the log stays correct.
 
 mod append_times;
@@ -16,6 +16,7 @@ mod idle;
 mod killed;
 mod memory;
 mod moved;
+mod one_file;
 mod outage;
 mod promoted;
 mod restored;

@@ -1,4 +1,4 @@
-//! The memory store and the Postgres store give equal answers to the same random operations. Errors are compared by their
+//! The memory store and each other store give equal answers to the same random operations. Errors are compared by their
 //! kind, everything else in full, except for times and numbers that each store assigns. It must not know what is right.
 
 mod dice;
@@ -28,8 +28,17 @@ const SEED_VARIABLE: &str = "PGWORKFLOWS_DIFFERENTIAL_SEED";
 
 #[test]
 fn memory_and_postgres_give_equal_answers() {
+    compare(Stores::with_postgres());
+}
+
+#[test]
+fn memory_and_sqlite_give_equal_answers() {
+    compare(Stores::with_sqlite());
+}
+
+fn compare(stores: impl Future<Output = Stores>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut stores = runtime.block_on(Stores::new());
+    let mut stores = runtime.block_on(stores);
     let seed = std::env::var(SEED_VARIABLE).ok().map(|seed| seed.parse().expect("a seed is a number"));
     for seed in seed.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
         if play(&runtime, &mut stores, seed, |_| true).is_ok() {
@@ -59,6 +68,9 @@ fn play(
         let played = async {
             for part in (0..OPERATIONS).filter(|part| is_kept(*part)) {
                 let operation = model.draw(&mut Dice::new(seed, part));
+                if !stores.can(&operation) {
+                    continue;
+                }
                 let answer = perform(stores, &operation, &mut transcript).await?;
                 model.learn(&operation, &answer);
             }
@@ -83,11 +95,11 @@ async fn perform(
     operation: &Operation,
     transcript: &mut String,
 ) -> Result<Answer, Difference> {
-    let [memory, postgres] = stores.perform(operation).await;
+    let [memory, other] = stores.perform(operation).await;
     let _ = writeln!(transcript, "{operation:?}\n  -> {memory:?}");
-    if memory == postgres {
+    if memory == other {
         return Ok(memory);
     }
-    let _ = writeln!(transcript, "but on Postgres\n  -> {postgres:?}");
+    let _ = writeln!(transcript, "but on {}\n  -> {other:?}", stores.name);
     Err(Difference)
 }

@@ -1,4 +1,4 @@
-//! The two stores, each with the ids of leases, numbers of messages, cursors and transactions that only it knows. It
+//! Two stores, the memory store and another one, each with the ids of leases, numbers of messages, cursors and transactions that only it knows. It
 //! must not compare anything.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,11 @@ use pgworkflows::store::{
     MessageRef, Queue, Release, ReturnTasks, RunDescription, Session, SettleTasks, Store, StoreError,
     Submission, Submitted, TaskId, Withdrawal, executor_of, queue_of,
 };
-use pgworkflows::{PostgresStore, Timestamp};
+use pgworkflows::{PostgresStore, SqliteStore, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use pgworkflows_tests::Directory;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::operation::{Answer, Operation, Reply};
 use crate::tasks;
@@ -28,21 +29,46 @@ const TTL: Duration = Duration::from_secs(3600);
 /// Both stores.
 pub(crate) struct Stores {
     memory: Driver,
-    postgres: Driver,
+    other: Driver,
+    /// The other one's name, for people.
+    pub(crate) name: &'static str,
     queues: u32,
 }
 
 impl Stores {
-    pub(crate) async fn new() -> Self {
+    /// The memory store and a Postgres store.
+    pub(crate) async fn with_postgres() -> Self {
         let database = Postgres::shared().create_database().unwrap();
         let store = PostgresStore::connect(database.url()).await.unwrap();
         let admin = PgConnection::connect(database.url()).await.unwrap();
         let backend = Backend::Postgres { store: store.clone(), admin, database };
-        let postgres = Driver::new(Arc::new(store), backend).await;
+        Self::with(Driver::new(Arc::new(store), backend).await, "Postgres").await
+    }
+
+    /// The memory store and a SQLite store.
+    pub(crate) async fn with_sqlite() -> Self {
+        let directory = Directory::new();
+        let path = directory.file("runs.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let admin = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+        let backend = Backend::Sqlite { admin, _directory: directory };
+        let mut stores = Self::with(Driver::new(Arc::new(store), backend).await, "SQLite").await;
+        (stores.memory.reads_all, stores.other.reads_all) = (true, true);
+        stores
+    }
+
+    async fn with(other: Driver, name: &'static str) -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = MemoryStore::with_clock(Arc::clone(&clock) as _);
         let memory = Driver::new(Arc::new(store.clone()), Backend::Memory { store, clock }).await;
-        Self { memory, postgres, queues: 0 }
+        Self { memory, other, name, queues: 0 }
+    }
+
+    /// Whether the other store can do this: SQLite has no transactions of clients.
+    pub(crate) fn can(&self, operation: &Operation) -> bool {
+        let is_transaction =
+            matches!(operation, Operation::SubmitWithin { .. } | Operation::EndTransaction { .. });
+        !is_transaction || !matches!(self.other.backend, Backend::Sqlite { .. })
     }
 
     /// Begins a sequence, with a queue of its own.
@@ -50,20 +76,20 @@ impl Stores {
         self.queues += 1;
         let name = format!("sequence {}", self.queues);
         let memory = self.memory.begin(&name).await;
-        let postgres = self.postgres.begin(&name).await;
-        assert_eq!(memory.first_shard, postgres.first_shard, "queues get their shards in the same order");
+        let other = self.other.begin(&name).await;
+        assert_eq!(memory.first_shard, other.first_shard, "queues get their shards in the same order");
         // Run ids contain times, by which Postgres partitions them. So they must be those of its clock.
-        postgres
+        other
     }
 
     pub(crate) async fn perform(&mut self, operation: &Operation) -> [Answer; 2] {
-        [self.memory.perform(operation).await, self.postgres.perform(operation).await]
+        [self.memory.perform(operation).await, self.other.perform(operation).await]
     }
 
     /// Ends a sequence, and releases its leases and transactions.
     pub(crate) async fn end(&mut self) {
         self.memory.end().await;
-        self.postgres.end().await;
+        self.other.end().await;
     }
 }
 
@@ -71,6 +97,7 @@ impl Stores {
 enum Backend {
     Memory { store: MemoryStore, clock: Arc<ManualClock> },
     Postgres { store: PostgresStore, admin: PgConnection, database: Database },
+    Sqlite { admin: SqliteConnection, _directory: Directory },
 }
 
 /// A transaction of a client.
@@ -93,6 +120,9 @@ struct Driver {
     executors: Vec<(ExecutorId, u64)>,
     /// The tasks that were inserted.
     tasks: Vec<TaskId>,
+    /// Whether the inbox is read page by page until there is no more. Where commits are in the order of numbers, a store may
+    /// go on with what came after its first page, and another finishes first what was there before.
+    reads_all: bool,
 }
 
 impl Driver {
@@ -109,6 +139,7 @@ impl Driver {
             transactions: BTreeMap::new(),
             executors: Vec::new(),
             tasks: Vec::new(),
+            reads_all: false,
         }
     }
 
@@ -220,14 +251,19 @@ impl Driver {
         bytes: usize,
         in_order: bool,
     ) -> Result<Reply, StoreError> {
-        let cursor = self.cursors.get(&lease).cloned().unwrap_or_default();
-        let read = InboxRead { shards: shards.to_vec(), cursor, limit: 1_000, bytes, starts: true };
-        let page = self.session.read_inbox(&read).await?;
-        self.cursors.insert(lease, page.cursor);
-        self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
-        let messages = page.messages.into_iter();
-        let messages = messages.map(|message| (message.run, message.message, message.body));
-        let mut messages: Vec<_> = messages.collect();
+        let mut messages = Vec::new();
+        loop {
+            let cursor = self.cursors.get(&lease).cloned().unwrap_or_default();
+            let read = InboxRead { shards: shards.to_vec(), cursor, limit: 1_000, bytes, starts: true };
+            let page = self.session.read_inbox(&read).await?;
+            self.cursors.insert(lease, page.cursor);
+            self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
+            let found = page.messages.into_iter();
+            messages.extend(found.map(|message| (message.run, message.message, message.body)));
+            if !(self.reads_all && page.more) {
+                break;
+            }
+        }
         if !in_order {
             messages.sort();
         }
@@ -363,6 +399,7 @@ impl Driver {
                     sqlx::query("begin").execute(&mut connection).await.unwrap();
                     Transaction::Postgres(connection)
                 }
+                Backend::Sqlite { .. } => unreachable!("such operations are left out"),
             };
             self.transactions.insert(number, transaction);
         }
@@ -393,6 +430,13 @@ impl Driver {
     async fn expire(&mut self) -> Reply {
         match &mut self.backend {
             Backend::Memory { clock, .. } => clock.advance(TTL + Duration::from_secs(1)),
+            Backend::Sqlite { admin, .. } => {
+                let now = "cast(unixepoch('subsec') * 1000000 as integer)";
+                for table in ["leases", "executors"] {
+                    let expire = format!("update {table} set expires_at = {now} where not fenced");
+                    sqlx::query(AssertSqlSafe(expire)).execute(&mut *admin).await.unwrap();
+                }
+            }
             Backend::Postgres { admin, .. } => {
                 for table in ["leases", "executors"] {
                     let expire = format!(

@@ -93,7 +93,7 @@ enum Question {
 
 /// Answers one question, and prints the answer.
 pub(crate) async fn run(options: &GrowthOptions) -> Result<(), Failure> {
-    let measured = MeasuredStore::postgres(&options.address).await?;
+    let measured = MeasuredStore::at(&options.address).await?;
     let address = measured.address.clone().ok_or("growth is measured in a database")?;
     let database = GrowingDatabase { runs: options.runs, measured, address };
     let figures = match options.question {

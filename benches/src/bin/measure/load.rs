@@ -99,18 +99,16 @@ pub(crate) struct LoadOptions {
 
 /// Measures what the options say, and prints it. A load with failures has no figures.
 pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
-    let measured = if options.memory {
-        MeasuredStore::memory()
-    } else {
-        MeasuredStore::postgres(&options.address).await?
-    };
+    let measured =
+        if options.memory { MeasuredStore::memory() } else { MeasuredStore::at(&options.address).await? };
     let mut server = match &measured.address {
-        Some(address) => Some(Server::connect(address).await?),
-        None => None,
+        Some(address) if address.is_server() => Some(Server::connect(address).await?),
+        Some(_) | None => None,
     };
     let store = match &mut server {
         Some(server) => server.version().await?,
-        None => "memory".to_owned(),
+        None if options.memory => "memory".to_owned(),
+        None => "SQLite".to_owned(),
     };
     let mut workers = match &measured.address {
         Some(address) if options.other_process => Workers::outside(address, options.workers, options.serves)?,

@@ -1,0 +1,396 @@
+//! The append protocol: a batch is applied once, under a valid lease and to shards which that lease owns, or not at all. It must
+//! not know what an event says.
+//!
+//! What it reads before it writes cannot change in between, because transactions are serial. A refusal half-way is undone with
+//! the call's savepoint.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use pgworkflows_core::RunId;
+use pgworkflows_core::id::{AppendNo, InboxNo, MessageId, Position, ShardId};
+use pgworkflows_core::store::{
+    Append, Appended, Frame, Hint, MessageRef, OpenRow, OwnedShard, Released, StoreError,
+};
+
+use crate::chain::current_run;
+use crate::connection::{Listed, sql};
+use crate::lease::fenced;
+use crate::transaction::{Transaction, now};
+use crate::values::{Arguments, get};
+use crate::{sent, tasks, verify};
+
+const LEASE: &str = "select last_append, digest, digest_before from leases where lease = ? and not fenced";
+
+const OWNED: &str = "select shard, claim, next_position from shards where lease = ?";
+
+const TAKE_NUMBER: &str = "
+    update leases set digest_before = digest, last_append = ?, digest = ? where lease = ?";
+
+const MOVE_POSITIONS: Listed = Listed {
+    text: "update shards set next_position = t.column2 from (values {}) as t where shard = t.column1",
+    width: 2,
+};
+
+const FRAMES: Listed =
+    Listed { text: "insert into frames (run_id, seq, count, position, at, body) values {}", width: 6 };
+
+/// A pending row belongs to the same start, which was submitted because the append's outcome was unknown.
+const OPEN: Listed = Listed {
+    text: "insert into open_runs (run_id, shard, workflow, key, state, wake_at, waiting_on, waits) values {}
+           on conflict (run_id) do update
+           set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on, waits = excluded.waits
+           where open_runs.state = 0",
+    width: 8,
+};
+
+const UPDATE: Listed = Listed {
+    text: "update open_runs
+           set state = t.column2, wake_at = t.column3, waiting_on = t.column4, waits = t.column5
+           from (values {}) as t where run_id = t.column1",
+    width: 5,
+};
+
+/// A run that began within this append has no row here.
+const END: Listed = Listed { text: "delete from open_runs where run_id in (values {})", width: 1 };
+
+const CLOSE: Listed = Listed {
+    text: "insert into closed_runs (run_id, workflow, key, status, closed_at, outcome) values {}",
+    width: 6,
+};
+
+const LINK: Listed =
+    Listed { text: "insert into links (run_id, first_run, predecessor, number) values {}", width: 4 };
+
+const CONTINUE: Listed = Listed {
+    text: "insert into chains (first_run, current_run) values {}
+           on conflict (first_run) do update set current_run = excluded.current_run",
+    width: 2,
+};
+
+const TAKE_MESSAGES: Listed =
+    Listed { text: "delete from inbox where number in (values {}) returning number, message_id", width: 1 };
+
+const TAKE_LATE_MESSAGES: Listed = Listed {
+    text: concat!(
+        "delete from inbox where number in (values {}) returning number, message_id, ",
+        current_run!("inbox.run_id"),
+        ", opens, body"
+    ),
+    width: 1,
+};
+
+const UNDELIVERED: Listed =
+    Listed { text: "insert into undelivered (run_id, number, at, body) values {}", width: 4 };
+
+const SUSPECT: Listed = Listed {
+    text: "insert into suspects (run_id, shard, stage, strikes)
+           select t.column1, t.column2, t.column3, t.column4 from (values {}) as t
+           where not exists (select 1 from closed_runs c where c.run_id = t.column1)
+           on conflict (run_id) do update set stage = excluded.stage, strikes = excluded.strikes",
+    width: 4,
+};
+
+const CLEAR: Listed = Listed { text: "delete from suspects where run_id in (values {})", width: 1 };
+
+const NEED: Listed =
+    Listed { text: "insert into shard_needs (shard, workflow) values {} on conflict do nothing", width: 2 };
+
+const PUBLISH: Listed = Listed {
+    text: "insert into published (run_id, name, seq) values {}
+           on conflict (run_id, name) do update set seq = excluded.seq",
+    width: 3,
+};
+
+/// The first reply to a message stays.
+const REPLY: Listed = Listed {
+    text: "insert into replies (message_id, run_id, body) values {} on conflict do nothing",
+    width: 3,
+};
+
+const RELEASE: Listed = Listed {
+    text: "update shards set lease = null, former = null, released_by = t.column2
+           from (values {}) as t where shard = t.column1",
+    width: 2,
+};
+
+/// Appends a batch, unless it was applied before.
+pub(crate) async fn append(transaction: &mut Transaction, append: &Append) -> Result<Appended, StoreError> {
+    if was_applied(transaction, append).await? {
+        return Ok(Appended { now: now() });
+    }
+    let owned = check_ownership(transaction, append).await?;
+    let positions = check_positions(append, &owned)?;
+    if transaction.verify {
+        verify::verify(transaction, append).await?;
+    }
+    let take = sql(TAKE_NUMBER).bind(append.number).bind(&append.digest[..]).bind(append.lease);
+    transaction.execute(take).await?;
+    transaction
+        .execute_all(&MOVE_POSITIONS, &positions, |a, (shard, next)| _ = a.add(*shard).add(*next))
+        .await?;
+    write_frames(transaction, append).await?;
+    write_runs(transaction, append).await?;
+    take_messages(transaction, append).await?;
+    write_marks(transaction, append).await?;
+    sent::send(transaction, &append.sent).await?;
+    tasks::insert(transaction, &append.tasks).await?;
+    let release = |a: &mut Arguments, released: &Released| _ = a.add(released.shard).add(append.lease);
+    transaction.execute_all(&RELEASE, &append.released, release).await?;
+    transaction.hint_all((!append.released.is_empty()).then_some(Hint::Released));
+    Ok(Appended { now: now() })
+}
+
+/// Whether this append was applied before; an error if it is neither that nor the next one.
+async fn was_applied(transaction: &mut Transaction, append: &Append) -> Result<bool, StoreError> {
+    let Append { lease, number, .. } = append;
+    let row = transaction.fetch_first(sql(LEASE).bind(*lease)).await?.ok_or_else(|| fenced(*lease))?;
+    let last: AppendNo = get(&row, 0)?;
+    let digest: Option<Bytes> = match last.get().checked_sub(number.get()) {
+        Some(0) => get(&row, 1)?,
+        Some(1) => get(&row, 2)?,
+        None if *number == last.next() => return Ok(false),
+        Some(_) | None => None,
+    };
+    match digest {
+        Some(digest) if digest == append.digest[..] => Ok(true),
+        Some(_) => {
+            Err(StoreError::fenced(format!("another batch was applied as append {number} of lease {lease}")))
+        }
+        None => Err(StoreError::fenced(format!(
+            "append {number} of lease {lease} does not follow the last one that is here: commits were lost"
+        ))),
+    }
+}
+
+/// Where the log of each shard of the lease ends.
+type Owned = BTreeMap<ShardId, Position>;
+
+/// Every shard that is written to belongs to the lease by the claim that is named.
+async fn check_ownership(transaction: &mut Transaction, append: &Append) -> Result<Owned, StoreError> {
+    let mut owned = BTreeMap::new();
+    for row in transaction.fetch(sql(OWNED).bind(append.lease)).await? {
+        let owner = OwnedShard { shard: get(&row, 0)?, claim: get(&row, 1)? };
+        owned.insert(owner.shard, (owner.claim, get(&row, 2)?));
+    }
+    for OwnedShard { shard, claim } in &append.shards {
+        if owned.get(shard).is_none_or(|(owner, _)| owner != claim) {
+            return Err(StoreError::fenced(format!(
+                "shard {shard} does not belong to lease {} by claim {claim}",
+                append.lease
+            )));
+        }
+    }
+    Ok(owned.into_iter().map(|(shard, (_, next))| (shard, next)).collect())
+}
+
+/// The positions of each shard continue where its log ends, and are released there. Returns where they end with this batch.
+fn check_positions(append: &Append, owned: &Owned) -> Result<Vec<(ShardId, Position)>, StoreError> {
+    let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
+    let next_of = |moved: &BTreeMap<_, _>, shard| {
+        let next = moved.get(&shard).or_else(|| owned.get(&shard)).copied();
+        next.ok_or_else(|| not_sealed(shard))
+    };
+    for frame @ Frame { run, seq, count, .. } in &append.frames {
+        let (shard, first) = (run.shard(), frame.first_position());
+        if *count == 0 {
+            return Err(StoreError::conflict(format!("the frame of run {run} at event {seq} is empty")));
+        }
+        let next: Position = next_of(&next_positions, shard)?;
+        if first != next {
+            return Err(StoreError::conflict(format!(
+                "the next position of shard {shard} is {next}, not {first}"
+            )));
+        }
+        next_positions.insert(shard, frame.position.next());
+    }
+    let mut released = BTreeMap::new();
+    for Released { shard, next_position } in &append.released {
+        let next = next_of(&next_positions, *shard)?;
+        if next != *next_position || released.insert(*shard, ()).is_some() {
+            return Err(StoreError::conflict(format!(
+                "shard {shard} is released at position {next_position}, or twice, and its next position is {next}"
+            )));
+        }
+    }
+    Ok(next_positions.into_iter().collect())
+}
+
+fn not_sealed(shard: ShardId) -> StoreError {
+    StoreError::conflict(format!("an append that was not sealed does not name shard {shard}"))
+}
+
+/// The frames themselves. The primary key refuses an event that is there already.
+async fn write_frames(transaction: &mut Transaction, append: &Append) -> Result<(), StoreError> {
+    let add = |a: &mut Arguments, frame: &Frame| {
+        let Frame { run, seq, count, position, at, body } = frame;
+        a.add(*run).add(*seq).add(*count).add(*position).add(*at).add(&body[..]);
+    };
+    transaction.execute_all(&FRAMES, &append.frames, add).await?;
+    Ok(())
+}
+
+/// The rows of the runs that begin, go on and end.
+async fn write_runs(transaction: &mut Transaction, append: &Append) -> Result<(), StoreError> {
+    let row = |a: &mut Arguments, row: &OpenRow| {
+        let OpenRow { state, wake_at, waiting_on, waits } = row;
+        a.add(*state).add(*wake_at).add(waiting_on.as_deref()).add(waits.as_deref());
+    };
+    let opened = transaction.execute_all(&OPEN, &append.opened, |a, opened| {
+        a.add(opened.run).add(opened.run.shard()).add(opened.workflow.as_str()).add(opened.key.as_deref());
+        row(a, &opened.row);
+    });
+    check_count("runs to be opened are open already", opened.await?, append.opened.len())?;
+    let updated = transaction.execute_all(&UPDATE, &append.updated, |a, updated| {
+        a.add(updated.run);
+        row(a, &updated.row);
+    });
+    check_count("runs to be updated are not open, or are named twice", updated.await?, append.updated.len())?;
+
+    transaction.execute_all(&END, &append.closed, |a, closed| _ = a.add(closed.run)).await?;
+    transaction
+        .execute_all(&CLOSE, &append.closed, |a, closed| {
+            a.add(closed.run).add(closed.workflow.as_str()).add(closed.key.as_deref());
+            a.add(closed.status).add(closed.closed_at).add(&closed.outcome[..]);
+        })
+        .await?;
+    transaction.hint_all(append.closed.iter().map(|closed| Hint::Notice(closed.run.shard())));
+
+    transaction
+        .execute_all(&LINK, &append.links, |a, linked| {
+            a.add(linked.run).add(linked.link.first).add(linked.link.predecessor).add(linked.link.number);
+        })
+        .await?;
+    transaction
+        .execute_all(&CONTINUE, &append.links, |a, linked| _ = a.add(linked.link.first).add(linked.run))
+        .await?;
+    Ok(())
+}
+
+/// Takes messages out of the inbox: those that became events, and those that came too late.
+async fn take_messages(transaction: &mut Transaction, append: &Append) -> Result<(), StoreError> {
+    let number = |a: &mut Arguments, message: &MessageRef| _ = a.add(message.number);
+    let rows = transaction.fetch_all(&TAKE_MESSAGES, &append.consumed, number, |_| {}).await?;
+    let taken = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, _>>()?;
+    check_taken(&append.consumed, &taken)?;
+
+    let rows = transaction.fetch_all(&TAKE_LATE_MESSAGES, &append.undelivered, number, |_| {}).await?;
+    let taken = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, _>>()?;
+    check_taken(&append.undelivered, &taken)?;
+    let at = now();
+    let mut kept: Vec<(RunId, InboxNo, Bytes)> = Vec::new();
+    for row in &rows {
+        // A start that was repeated after its run had ended is not shown as undelivered.
+        if !get::<bool>(row, 3)? {
+            kept.push((get(row, 2)?, get(row, 0)?, get(row, 4)?));
+        }
+    }
+    let add = |a: &mut Arguments, (run, number, body): &(RunId, InboxNo, Bytes)| {
+        a.add(*run).add(*number).add(at).add(&body[..]);
+    };
+    transaction.execute_all(&UNDELIVERED, &kept, add).await?;
+    Ok(())
+}
+
+/// Every message that was named was there, under its id, and was named once.
+fn check_taken(named: &[MessageRef], taken: &BTreeMap<InboxNo, MessageId>) -> Result<(), StoreError> {
+    let is_there = |named: &&MessageRef| taken.get(&named.number) == Some(&named.message);
+    match named.iter().find(|named| !is_there(named)) {
+        Some(MessageRef { shard, number, .. }) => {
+            Err(StoreError::conflict(format!("message {number} of shard {shard} is not in the inbox")))
+        }
+        None => check_count("messages are named twice", taken.len() as u64, named.len()),
+    }
+}
+
+/// What the append says of runs and shards beside their rows.
+async fn write_marks(transaction: &mut Transaction, append: &Append) -> Result<(), StoreError> {
+    check_suspects(append)?;
+    transaction
+        .execute_all(&SUSPECT, &append.suspects, |a, suspect| {
+            a.add(suspect.run).add(suspect.run.shard()).add(suspect.stage).add(suspect.strikes);
+        })
+        .await?;
+    let over = append.closed.iter().map(|closed| closed.run);
+    let cleared: Vec<RunId> = append.cleared.iter().copied().chain(over).collect();
+    if !(append.suspects.is_empty() && append.cleared.is_empty()) || has_suspects(transaction).await? {
+        transaction.execute_all(&CLEAR, &cleared, |a, run| _ = a.add(*run)).await?;
+    }
+    let need = |a: &mut Arguments, need: &pgworkflows_core::store::Need| {
+        a.add(need.shard).add(need.workflow.as_str());
+    };
+    transaction.execute_all(&NEED, &append.needs, need).await?;
+    transaction
+        .execute_all(&PUBLISH, &append.views, |a, view| {
+            a.add(view.run).add(view.view.as_str()).add(view.seq);
+        })
+        .await?;
+    transaction
+        .execute_all(&REPLY, &append.replies, |a, reply| {
+            _ = a.add(reply.message).add(reply.run).add(&reply.body[..])
+        })
+        .await?;
+    let published =
+        append.views.iter().map(|view| view.run).chain(append.replies.iter().map(|reply| reply.run));
+    transaction.hint_all(published.map(|run| Hint::Published(run.shard())));
+    Ok(())
+}
+
+/// Usually there are none: then no run that ends is looked up among them.
+async fn has_suspects(transaction: &mut Transaction) -> Result<bool, StoreError> {
+    Ok(transaction.fetch_first(sql("select 1 from suspects limit 1")).await?.is_some())
+}
+
+/// No run is named as a suspect twice.
+fn check_suspects(append: &Append) -> Result<(), StoreError> {
+    let mut named = std::collections::BTreeSet::new();
+    match append.suspects.iter().find(|suspect| !named.insert(suspect.run)) {
+        Some(suspect) => Err(StoreError::conflict(format!("run {} is a suspect twice", suspect.run))),
+        None => Ok(()),
+    }
+}
+
+fn check_count(what: &str, done: u64, wanted: usize) -> Result<(), StoreError> {
+    if done == wanted as u64 {
+        return Ok(());
+    }
+    Err(StoreError::conflict(format!("{done} of {wanted} were possible: {what}")))
+}
+
+/// The size of an append, in bytes, for the limit of a transaction.
+pub(crate) fn bytes(append: &Append) -> usize {
+    let frames = append.frames.iter().map(Frame::bytes);
+    let closed = append.closed.iter().map(|closed| closed.outcome.len());
+    let sent = append.sent.iter().map(|sent| sent.body.len());
+    let tasks = append.tasks.iter().map(|task| task.body.len() + task.lost.len());
+    let replies = append.replies.iter().map(|reply| reply.body.len());
+    frames.chain(closed).chain(sent).chain(tasks).chain(replies).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use pgworkflows_core::id::LeaseId;
+
+    use super::*;
+
+    fn frame(count: u32, position: u64) -> Frame {
+        let at = pgworkflows_core::Timestamp::from_micros(0);
+        let run = RunId::new(at, ShardId::new(1).unwrap(), 1);
+        let seq = pgworkflows_core::id::EventSeq::FIRST;
+        Frame { run, seq, count, position: Position::new(position), at, body: Bytes::new() }
+    }
+
+    #[test]
+    fn positions_continue_where_the_log_ends() {
+        let shard = ShardId::new(1).unwrap();
+        let owned = BTreeMap::from([(shard, Position::new(5))]);
+        let check = |frames: &[Frame]| {
+            let append = Append { frames: frames.to_vec(), ..Append::new(LeaseId::FIRST, AppendNo::FIRST) };
+            check_positions(&append, &owned)
+        };
+        assert_eq!(check(&[frame(2, 6), frame(1, 7)]).unwrap(), [(shard, Position::new(8))]);
+        for frames in [[frame(2, 6), frame(1, 8)], [frame(1, 6), frame(1, 7)], [frame(1, 5), frame(0, 5)]] {
+            assert!(matches!(check(&frames), Err(StoreError::Conflict { .. })), "{frames:?}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The file: which one it is, and how connections to it are opened. It must not know a table.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgworkflows_core::store::StoreError;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use crate::connection::Connection;
+use crate::error::store_error;
+
+/// How long a statement waits for a lock of SQLite. Processes wait for their turn elsewhere, so only a program that does not
+/// belong to PgWorkflows makes it wait.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many statements a connection keeps. With lists of values there are up to nine of each.
+const STATEMENTS_KEPT: usize = 1024;
+
+/// How many rows of an answer are read ahead. A row may have some megabytes.
+const ROWS_AHEAD: usize = 32;
+
+/// After how many pages of the write-ahead log a commit moves them to their places: 16 MB. By SQLite's default it is a quarter of
+/// that, and takes twice as long in all.
+const CHECKPOINT_PAGES: &str = "4096";
+
+/// How much of the file the writer keeps in memory, in KiB.
+const CACHE_KIB: &str = "-32768";
+
+/// The size of a page, which `max_page_count` counts.
+const PAGE_BYTES: u64 = 4096;
+
+/// The file of a store, and its options.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) path: Arc<Path>,
+    pub(crate) size_max: Option<u64>,
+    pub(crate) verify: bool,
+}
+
+impl File {
+    /// A connection that only looks, and changes nothing about the file.
+    pub(crate) async fn connect_visitor(&self) -> Result<Connection, StoreError> {
+        self.connect(self.options().create_if_missing(false).pragma("query_only", "on")).await
+    }
+
+    /// The connection that writes. Its commits are on the disk before they are answered.
+    pub(crate) async fn connect_writer(&self) -> Result<Connection, StoreError> {
+        let mut options = self
+            .options()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // On macOS, a plain flush does not reach the disk.
+            .pragma("fullfsync", "on")
+            .pragma("checkpoint_fullfsync", "on")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("temp_store", "memory");
+        if let Some(bytes) = self.size_max {
+            options = options.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());
+        }
+        self.connect(options).await
+    }
+
+    /// A connection that reads.
+    pub(crate) async fn connect_reader(&self) -> Result<Connection, StoreError> {
+        let options = self.options().create_if_missing(false).pragma("query_only", "on");
+        self.connect(options.pragma("temp_store", "memory")).await
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .foreign_keys(false)
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(STATEMENTS_KEPT)
+            .row_buffer_size(ROWS_AHEAD)
+            .thread_name(|number| format!("sqlite-{number}"))
+            .disable_statement_logging()
+    }
+
+    async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, StoreError> {
+        let connected = options.connect().await.map_err(|error| store_error(&self.path, error))?;
+        Ok(Connection::new(connected, Arc::clone(&self.path)))
+    }
+
+    /// The error of something beside the database itself.
+    pub(crate) fn unavailable(&self, what: &str, error: &std::io::Error) -> StoreError {
+        StoreError::unavailable(format!("`{}`: {what} failed: {error}", self.path.display()))
+    }
+}

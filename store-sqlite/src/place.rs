@@ -1,0 +1,110 @@
+//! Checks where a file is to be, before anything is opened. It must not know what is in the file.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use pgworkflows_core::store::StoreError;
+
+/// Refuses a path where no store can be.
+pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
+    let refuse = |text: String| Err(StoreError::misconfigured(text));
+    let shown = path.display();
+    if path.as_os_str().is_empty() {
+        return refuse(
+            "the path of the database file is empty: give one, such as `sqlite:runs.db`".to_owned(),
+        );
+    }
+    match path.metadata() {
+        Ok(found) if found.is_dir() => {
+            return refuse(format!(
+                "`{shown}` is a directory: give the path of a file in it, such as `{shown}/runs.db`"
+            ));
+        }
+        Ok(found) if found.permissions().readonly() => {
+            return refuse(format!(
+                "`{shown}` is read-only: allow this user to write it, or copy it elsewhere"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return refuse(format!("`{shown}` cannot be looked at: {error}")),
+    }
+    let directory = directory_of(path);
+    match directory.metadata() {
+        Ok(found) if found.is_dir() => check_file_system(path, directory),
+        Ok(_) => refuse(format!("`{}`, where `{shown}` is to be, is not a directory", directory.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => refuse(format!(
+            "the directory `{}` of `{shown}` does not exist: create it, or give another path",
+            directory.display()
+        )),
+        Err(error) => refuse(format!("`{}` cannot be looked at: {error}", directory.display())),
+    }
+}
+
+/// The directory of a file.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Refuses file systems that other machines share: SQLite's write-ahead log needs memory that all of its users share, so a file
+/// that two machines write is damaged.
+#[cfg(target_os = "linux")]
+fn check_file_system(path: &Path, directory: &Path) -> Result<(), StoreError> {
+    // Where it cannot be asked, SQLite itself will say what is wrong.
+    let Ok(found) = rustix::fs::statfs(directory) else { return Ok(()) };
+    // Its type is signed on some machines, and of 32 bits on others.
+    let kind = i128::from(found.f_type) & 0xffff_ffff;
+    match NETWORK.iter().find(|(number, _)| i128::from(*number) == kind) {
+        Some((_, name)) => Err(StoreError::misconfigured(format!(
+            "`{}` is on a network file system ({name}), where several machines could damage it: put it on a local disk, or use \
+             PostgreSQL",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_file_system(_path: &Path, _directory: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// The types of file systems that several machines share, as `statfs(2)` names them.
+#[cfg(target_os = "linux")]
+const NETWORK: [(u32, &str); 12] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x7461_636f, "OCFS2"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_without_a_directory_is_in_the_current_one() {
+        assert_eq!(directory_of(Path::new("runs.db")), Path::new("."));
+        assert_eq!(directory_of(Path::new("/tmp/runs.db")), Path::new("/tmp"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn local_disks_are_no_network_file_systems() {
+        // ext4, xfs, btrfs, tmpfs, overlayfs, zfs
+        for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1] {
+            assert!(NETWORK.iter().all(|(network, _)| *network != local), "{local:#x}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The schema: what a file is, and how it is brought up to date. It must not know what is stored in it.
+
+use pgworkflows_core::store::StoreError;
+
+use crate::connection::{Connection, sql};
+use crate::file::File;
+use crate::turn::Queue;
+use crate::values::get;
+
+/// The migrations, in order. Each sets `user_version` to its number. A released one is never edited.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_runs.sql")];
+
+/// Marks a file as one of PgWorkflows: `pgwf`. The first migration sets it.
+const APPLICATION: i64 = 0x7067_7766;
+
+/// Refuses a file that is no store of this version or an older one.
+pub(crate) async fn check(file: &File) -> Result<(), StoreError> {
+    if file.path.exists() {
+        version(file, &mut file.connect_visitor().await?).await?;
+    }
+    Ok(())
+}
+
+/// Brings the file up to date, or creates its content, and returns the connection that writes.
+pub(crate) async fn migrate(file: &File, queue: &Queue) -> Result<Connection, StoreError> {
+    // Several processes may do this at the same time.
+    let _turn = queue.wait().map_err(|error| file.unavailable("the queue of its processes", &error))?;
+    let mut connection = file.connect_writer().await?;
+    connection.execute(sql("begin immediate")).await?;
+    let applied = version(file, &mut connection).await?;
+    for migration in &MIGRATIONS[applied..] {
+        connection.script(migration).await?;
+    }
+    connection.execute(sql("commit")).await?;
+    Ok(connection)
+}
+
+/// How many migrations a file has; 0 if it is empty.
+async fn version(file: &File, connection: &mut Connection) -> Result<usize, StoreError> {
+    let application = number(connection, "pragma application_id").await?;
+    let version = number(connection, "pragma user_version").await?;
+    let tables = number(connection, "select count(*) from sqlite_schema").await?;
+    let shown = file.path.display();
+    match (application, usize::try_from(version)) {
+        (APPLICATION, Ok(version)) if version <= MIGRATIONS.len() => Ok(version),
+        (APPLICATION, _) => Err(StoreError::misconfigured(format!(
+            "`{shown}` has version {version} of the schema, and this program knows versions up to {}: use the newer version of \
+             PgWorkflows that wrote it, or another file",
+            MIGRATIONS.len()
+        ))),
+        (0, Ok(0)) if tables == 0 => Ok(0),
+        _ => Err(StoreError::misconfigured(format!(
+            "`{shown}` is the SQLite database of another program (application_id {application:#x}, user_version {version}, \
+             {tables} tables and indexes): give the path of another file, or of one that does not exist yet"
+        ))),
+    }
+}
+
+async fn number(connection: &mut Connection, question: &'static str) -> Result<i64, StoreError> {
+    let row = connection.fetch_first(sql(question)).await?;
+    row.map_or(Ok(0), |row| get(&row, 0))
+}

@@ -1,0 +1,117 @@
+//! Several calls in one commit, and several users of one file.
+
+mod common;
+
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use pgworkflows_core::RunId;
+use pgworkflows_core::id::{AppendNo, LeaseId, MessageId};
+use pgworkflows_core::store::{
+    Append, Build, Claim, Hint, HintKind, NewRun, Queue, RunFilter, RunPage, Store, StoreError, Submission,
+    Submitted,
+};
+use pgworkflows_sqlite::SqliteStore;
+use sqlx::{Connection, SqliteConnection};
+
+use self::common::Directory;
+
+/// Longer than a slow machine needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A start of a run in the first shard.
+fn start(queue: &Queue, number: u64) -> Submission {
+    let run = RunId::new(queue.now, queue.first_shard, number);
+    let new = NewRun { workflow: "w".to_owned(), key: None, input_digest: None, followed_by: None };
+    Submission { message: MessageId::from_u128(run.as_u128()), run, body: Bytes::new(), opens: Some(new) }
+}
+
+/// How many commits gave hints to other processes so far.
+async fn commits(file: &Path) -> i64 {
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    sqlx::query_scalar("select count(*) from hints").fetch_one(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn calls_that_wait_share_a_commit_and_a_refusal_undoes_no_neighbour() {
+    // Given calls that wait because another process has its turn: starts, appends under no lease, and a queue without shards
+    let directory = Directory::new("shared");
+    let file = directory.file("runs.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    let queue = store.queue("default", 1).await.unwrap();
+    let other = std::fs::OpenOptions::new().write(true).open(directory.file("runs.db-now")).unwrap();
+    other.lock().unwrap();
+    let starts: Vec<_> = (0..20).map(|number| [start(&queue, number)]).collect();
+    let starts = join_all(starts.iter().map(|start| store.submit(start)));
+    let mut session = store.session().await.unwrap();
+    let mut unknown = Append::new(LeaseId::new(7), AppendNo::FIRST);
+    unknown.seal(|_| None);
+    let calls = async { futures::join!(starts, session.append(&unknown), store.queue("empty", 0)) };
+    let mut calls = pin!(calls);
+    assert!(futures::poll!(calls.as_mut()).is_pending());
+
+    // When the turn comes
+    other.unlock().unwrap();
+    let (started, appended, opened) = calls.await;
+
+    // Then each has its own answer, in one commit
+    assert!(started.into_iter().all(|answer| answer.unwrap() == [Submitted::Accepted]));
+    assert!(matches!(appended, Err(StoreError::Fenced { .. })), "{appended:?}");
+    assert!(matches!(opened, Err(StoreError::Misconfigured { .. })), "{opened:?}");
+    assert_eq!(commits(&file).await, 1);
+    let page = RunPage { before: None, limit: 99 };
+    assert_eq!(store.query().list(&RunFilter::default(), &page).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn hints_of_another_user_of_the_file_arrive() {
+    let directory = Directory::new("hints");
+    let file = directory.file("runs.db");
+    let (one, other) = (SqliteStore::open(&file).await.unwrap(), SqliteStore::open(&file).await.unwrap());
+    let queue = one.queue("default", 4).await.unwrap();
+    let mut hints = other.hints(HintKind::Mail);
+    one.submit(&[start(&queue, 1)]).await.unwrap();
+    let hint = tokio::time::timeout(PATIENCE, hints.recv()).await.unwrap().unwrap();
+    assert_eq!(hint, Hint::Mail(queue.first_shard));
+    // And its own hints arrive once.
+    other.submit(&[start(&queue, 2)]).await.unwrap();
+    assert_eq!(hints.recv().await.unwrap(), Hint::Mail(queue.first_shard));
+    one.submit(&[start(&queue, 3)]).await.unwrap();
+    assert_eq!(hints.recv().await.unwrap(), Hint::Mail(queue.first_shard));
+    assert!(hints.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn users_of_a_file_share_its_queues_and_no_shard() {
+    let directory = Directory::new("leases");
+    let file = directory.file("runs.db");
+    let stores = [SqliteStore::open(&file).await.unwrap(), SqliteStore::open(&file).await.unwrap()];
+    let mut owned = Vec::new();
+    for store in &stores {
+        assert_eq!(store.queue("default", 4).await.unwrap().shard_count, 4);
+        let claim = Claim {
+            queue: "default".to_owned(),
+            lease: None,
+            worker: "worker".to_owned(),
+            build: Build::default(),
+            ttl: PATIENCE,
+            limit: 2,
+        };
+        let claimed = store.session().await.unwrap().claim(&claim).await.unwrap();
+        owned.extend(claimed.shards.iter().map(|shard| shard.shard.get()));
+    }
+    assert_eq!(owned, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn file_is_opened_by_many_at_the_same_time() {
+    let directory = Directory::new("many");
+    let file = directory.file("runs.db");
+    let opened = join_all((0..8).map(|_| SqliteStore::open(&file))).await;
+    for store in opened {
+        assert_eq!(store.unwrap().queue("default", 4).await.unwrap().shard_count, 4);
+    }
+}

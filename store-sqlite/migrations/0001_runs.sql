@@ -27,8 +27,11 @@ create table closed_runs (
     status    integer not null,
     workflow  text not null,
     key       text,
+    parent    blob,                    -- the run that started it, if a run did
     outcome   blob not null
 ) strict, without rowid;
+-- The children of a run.
+create index closed_runs_by_parent on closed_runs (parent, run_id) where parent is not null;
 
 -- One row per run that continues another: its place in their chain.
 create table links (
@@ -73,6 +76,7 @@ create table open_runs (
     state      integer not null,
     workflow   text not null,
     key        text,
+    parent     blob,                   -- the run that started it, if a run did
     wake_at    integer,
     waiting_on text,
     waits      text
@@ -81,6 +85,8 @@ create table open_runs (
 create index open_runs_unparked on open_runs (shard, run_id) where state in (0, 1, 3);
 -- Deadlines of all shards: one owner has most of them, so that few of its probes meet those of others.
 create index open_runs_by_deadline on open_runs (wake_at, run_id, shard) where wake_at is not null;
+-- The children of a run.
+create index open_runs_by_parent on open_runs (parent, run_id) where parent is not null;
 
 -- Idempotency keys, in the order of their bytes.
 create table run_keys (

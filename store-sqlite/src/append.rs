@@ -37,11 +37,11 @@ const FRAMES: Listed =
 
 /// A pending row belongs to the same start, which was submitted because the append's outcome was unknown.
 const OPEN: Listed = Listed {
-    text: "insert into open_runs (run_id, shard, workflow, key, state, wake_at, waiting_on, waits) values {}
+    text: "insert into open_runs (run_id, shard, workflow, key, parent, state, wake_at, waiting_on, waits) values {}
            on conflict (run_id) do update
            set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on, waits = excluded.waits
            where open_runs.state = 0",
-    width: 8,
+    width: 9,
 };
 
 const UPDATE: Listed = Listed {
@@ -55,8 +55,8 @@ const UPDATE: Listed = Listed {
 const END: Listed = Listed { text: "delete from open_runs where run_id in (values {})", width: 1 };
 
 const CLOSE: Listed = Listed {
-    text: "insert into closed_runs (run_id, workflow, key, status, closed_at, outcome) values {}",
-    width: 6,
+    text: "insert into closed_runs (run_id, workflow, key, parent, status, closed_at, outcome) values {}",
+    width: 7,
 };
 
 const LINK: Listed =
@@ -238,6 +238,7 @@ async fn write_runs(transaction: &mut Transaction, append: &Append) -> Result<()
     };
     let opened = transaction.execute_all(&OPEN, &append.opened, |a, opened| {
         a.add(opened.run).add(opened.run.shard()).add(opened.workflow.as_str()).add(opened.key.as_deref());
+        a.add(opened.parent);
         row(a, &opened.row);
     });
     check_count("runs to be opened are open already", opened.await?, append.opened.len())?;
@@ -250,7 +251,7 @@ async fn write_runs(transaction: &mut Transaction, append: &Append) -> Result<()
     transaction.execute_all(&END, &append.closed, |a, closed| _ = a.add(closed.run)).await?;
     transaction
         .execute_all(&CLOSE, &append.closed, |a, closed| {
-            a.add(closed.run).add(closed.workflow.as_str()).add(closed.key.as_deref());
+            a.add(closed.run).add(closed.workflow.as_str()).add(closed.key.as_deref()).add(closed.parent);
             a.add(closed.status).add(closed.closed_at).add(&closed.outcome[..]);
         })
         .await?;

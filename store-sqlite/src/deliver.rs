@@ -13,12 +13,22 @@ pub(crate) struct Delivery<'a> {
     pub(crate) message: MessageId,
     pub(crate) run: RunId,
     pub(crate) body: &'a Bytes,
-    /// For a start, the workflow and the key of the run that it creates. The run does not exist.
-    pub(crate) opens: Option<(&'a str, Option<&'a str>)>,
+    /// For a start, the run that it creates, which does not exist.
+    pub(crate) opens: Option<Opens<'a>>,
 }
 
-const OPEN: Listed =
-    Listed { text: "insert into open_runs (run_id, shard, workflow, key, state) values {}", width: 5 };
+/// A run that a start creates.
+#[derive(Clone, Copy)]
+pub(crate) struct Opens<'a> {
+    pub(crate) workflow: &'a str,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) parent: Option<RunId>,
+}
+
+const OPEN: Listed = Listed {
+    text: "insert into open_runs (run_id, shard, workflow, key, parent, state) values {}",
+    width: 6,
+};
 
 /// A message that waits already is not inserted again.
 const INSERT: Listed = Listed {
@@ -47,8 +57,9 @@ pub(crate) async fn deliver(
     let opened = deliveries.iter().filter_map(|delivery| Some((delivery.run, delivery.opens?)));
     let opened: Vec<_> = opened.collect();
     transaction
-        .execute_all(&OPEN, &opened, |a, (run, (workflow, key))| {
-            a.add(*run).add(run.shard()).add(*workflow).add(*key).add(PENDING);
+        .execute_all(&OPEN, &opened, |a, (run, opens)| {
+            let Opens { workflow, key, parent } = *opens;
+            a.add(*run).add(run.shard()).add(workflow).add(key).add(parent).add(PENDING);
         })
         .await?;
     insert(transaction, &INSERT, deliveries).await

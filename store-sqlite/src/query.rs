@@ -8,8 +8,8 @@ use pgworkflows_core::RunId;
 use pgworkflows_core::id::{Name, ShardId};
 use pgworkflows_core::store::{
     ActivityQueueInfo, ChainLink, ClosedRun, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load,
-    Loaded, OpenRow, OpenState, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError,
-    StoreQuery, Undelivered,
+    Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
+    StoreError, StoreQuery, Undelivered,
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -24,7 +24,7 @@ use crate::{recover, tasks};
 /// The open runs. A pending one that has begun is busy, and what its row says does not apply any more.
 macro_rules! open_runs {
     () => {
-        "select o.run_id, o.workflow, o.key, null as status, null as closed_at, null as outcome,
+        "select o.run_id, o.workflow, o.key, o.parent, null as status, null as closed_at, null as outcome,
                 iif(o.begun, 1, o.state) as state, iif(o.begun, null, o.wake_at) as wake_at,
                 iif(o.begun, null, o.waiting_on) as waiting_on, iif(o.begun, null, o.waits) as waits
          from (select p.*, p.state = 0 and exists (select 1 from frames f where f.run_id = p.run_id) as begun
@@ -34,7 +34,7 @@ macro_rules! open_runs {
 
 macro_rules! closed_runs {
     () => {
-        "select c.run_id, c.workflow, c.key, c.status, c.closed_at, c.outcome, null as state, null as wake_at,
+        "select c.run_id, c.workflow, c.key, c.parent, c.status, c.closed_at, c.outcome, null as state, null as wake_at,
                 null as waiting_on, null as waits
          from closed_runs c"
     };
@@ -60,20 +60,31 @@ const DESCRIBE: &str = described!(concat!(
     " where c.run_id = ?1"
 ));
 
-/// Each half returns up to the limit, by its primary key in descending order.
-const LIST: &str = concat!(
-    described!(concat!(
-        "select * from (select * from (",
-        open_runs!(),
-        " where ?1 and o.run_id < ?3 and (?4 is null or o.workflow = ?4)) where ?5 is null or state = ?5
-          order by run_id desc limit ?7)
-        union all select * from (",
-        closed_runs!(),
-        " where ?2 and c.run_id < ?3 and (?4 is null or c.workflow = ?4) and (?6 is null or c.status = ?6)
-          order by c.run_id desc limit ?7)"
-    )),
-    " order by r.run_id desc limit ?7"
-);
+/// Each half returns up to the limit, by an index in descending order.
+macro_rules! list {
+    ($open:literal, $closed:literal) => {
+        concat!(
+            described!(concat!(
+                "select * from (select * from (",
+                open_runs!(),
+                " where ?1 and o.run_id < ?3 and (?4 is null or o.workflow = ?4)",
+                $open,
+                ") where ?5 is null or state = ?5 order by run_id desc limit ?7)
+                union all select * from (",
+                closed_runs!(),
+                " where ?2 and c.run_id < ?3 and (?4 is null or c.workflow = ?4) and (?6 is null or c.status = ?6)",
+                $closed,
+                " order by c.run_id desc limit ?7)"
+            )),
+            " order by r.run_id desc limit ?7"
+        )
+    };
+}
+
+const LIST: &str = list!("", "");
+
+/// The runs that a run started, by an index of their own.
+const LIST_CHILDREN: &str = list!(" and o.parent = ?8", " and c.parent = ?8");
 
 const UNDELIVERED: Listed = Listed {
     text: "select u.run_id, u.body, u.at from (values {}) as t
@@ -85,6 +96,8 @@ const UNDELIVERED: Listed = Listed {
 };
 
 const _: () = assert!(Undelivered::SHOWN_MAX == 100);
+
+const QUEUES: &str = "select name, first_shard, shard_count from queues order by name";
 
 const QUEUE: &str = "select shard_count from queues where name = ?";
 
@@ -160,6 +173,14 @@ impl StoreQuery for SqliteStore {
         Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases, needs }))
     }
 
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        let mut reader = self.0.readers.take().await?;
+        let (rows, now) = (reader.fetch(sql(QUEUES)).await?, now());
+        let queue =
+            |row| Ok(Queue { name: get(row, 0)?, first_shard: get(row, 1)?, shard_count: get(row, 2)?, now });
+        rows.iter().map(queue).collect()
+    }
+
     async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
         let mut reader = self.0.readers.take().await?;
         let known = reader.fetch(sql(KNOWN).bind(workflow)).await?;
@@ -200,7 +221,7 @@ impl StoreQuery for SqliteStore {
         let open = filter.open != Some(false) && filter.status.is_none();
         let closed = filter.open != Some(true) && filter.state.is_none();
         let mut reader = self.0.readers.take().await?;
-        let select = sql(LIST)
+        let select = sql(if filter.parent.is_some() { LIST_CHILDREN } else { LIST })
             .bind(open)
             .bind(closed)
             .bind(page.before.unwrap_or(RUN_MAX))
@@ -208,6 +229,10 @@ impl StoreQuery for SqliteStore {
             .bind(filter.state)
             .bind(filter.status)
             .bind(i64::from(page.limit.max(1)));
+        let select = match filter.parent {
+            Some(parent) => select.bind(parent),
+            None => select,
+        };
         let rows = reader.fetch(select).await?;
         descriptions(&mut reader, &rows).await
     }
@@ -259,35 +284,38 @@ async fn descriptions(
 
 fn description(row: &SqliteRow) -> Result<RunDescription, StoreError> {
     let (run, workflow, key): (RunId, String, Option<String>) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
-    let closed = match get(row, 3)? {
+    let parent = get(row, 3)?;
+    let closed = match get(row, 4)? {
         Some(status) => Some(ClosedRun {
             run,
             workflow: workflow.as_str().into(),
             key: key.clone(),
+            parent,
             status,
-            closed_at: get(row, 4)?,
-            outcome: get(row, 5)?,
+            closed_at: get(row, 5)?,
+            outcome: get(row, 6)?,
         }),
         None => None,
     };
-    let open = match get::<Option<OpenState>>(row, 6)? {
+    let open = match get::<Option<OpenState>>(row, 7)? {
         Some(state) => {
-            Some(OpenRow { state, wake_at: get(row, 7)?, waiting_on: get(row, 8)?, waits: get(row, 9)? })
+            Some(OpenRow { state, wake_at: get(row, 8)?, waiting_on: get(row, 9)?, waits: get(row, 10)? })
         }
         None => None,
     };
-    let link = match get(row, 12)? {
-        Some(number) => Some(ChainLink { first: get(row, 10)?, predecessor: get(row, 11)?, number }),
+    let link = match get(row, 13)? {
+        Some(number) => Some(ChainLink { first: get(row, 11)?, predecessor: get(row, 12)?, number }),
         None => None,
     };
     Ok(RunDescription {
         run,
         workflow,
         key,
+        parent,
         open,
         closed,
         link,
-        current: get(row, 13)?,
+        current: get(row, 14)?,
         undelivered: Vec::new(),
     })
 }

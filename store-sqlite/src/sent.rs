@@ -8,7 +8,7 @@ use pgworkflows_core::store::{RunKey, SentMessage, StoreError};
 
 use crate::chain::{Known, known};
 use crate::connection::Listed;
-use crate::deliver::{Delivery, deliver};
+use crate::deliver::{Delivery, Opens, deliver};
 use crate::transaction::Transaction;
 use crate::values::get;
 
@@ -44,7 +44,11 @@ pub(crate) async fn send(transaction: &mut Transaction, sent: &[SentMessage]) ->
         if opens.is_some() && started.insert(run, Known::Open).is_some() {
             continue;
         }
-        let opens = opens.as_ref().map(|workflow| (workflow.as_str(), None));
+        let opens = opens.as_ref().map(|child| Opens {
+            workflow: child.workflow.as_str(),
+            key: None,
+            parent: Some(child.parent),
+        });
         deliveries.push(Delivery { message: *id, run, body, opens });
     }
     deliver(transaction, &deliveries).await

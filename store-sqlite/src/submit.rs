@@ -9,7 +9,7 @@ use pgworkflows_core::store::{NewRun, StoreError, Submission, Submitted};
 
 use crate::chain::{Known, known, known_current};
 use crate::connection::{Listed, sql};
-use crate::deliver::{Delivery, deliver};
+use crate::deliver::{Delivery, Opens, deliver};
 use crate::transaction::Transaction;
 use crate::values::get;
 
@@ -158,7 +158,7 @@ impl<'a> Desk<'a> {
             message: *message,
             run: *run,
             body,
-            opens: Some((&new.workflow, new.key.as_deref())),
+            opens: Some(Opens { workflow: &new.workflow, key: new.key.as_deref(), parent: new.parent }),
         });
         if let Some(follow_up) = &new.followed_by {
             self.insert(Delivery {

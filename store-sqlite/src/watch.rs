@@ -20,7 +20,7 @@ const CLOSED: Listed = Listed {
         "with t (run) as (values {}), r (run, last) as (select run, ",
         current_run!("run"),
         " from t)
-        select r.run, c.workflow, c.key, c.status, c.closed_at, c.outcome
+        select r.run, c.workflow, c.key, c.parent, c.status, c.closed_at, c.outcome
         from r cross join closed_runs c on c.run_id = r.last and c.status not in (4, 5)"
     ),
     width: 1,
@@ -176,8 +176,9 @@ pub(crate) fn closed_run(row: &SqliteRow) -> Result<ClosedRun, StoreError> {
         run: get(row, 0)?,
         workflow: get(row, 1)?,
         key: get(row, 2)?,
-        status: get::<ClosedStatus>(row, 3)?,
-        closed_at: get(row, 4)?,
-        outcome: get(row, 5)?,
+        parent: get(row, 3)?,
+        status: get::<ClosedStatus>(row, 4)?,
+        closed_at: get(row, 5)?,
+        outcome: get(row, 6)?,
     })
 }

@@ -112,7 +112,8 @@ async fn file_that_another_program_has_locked_is_unavailable() {
 /// A start with a body of 100 kB.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new = NewRun { workflow: "w".to_owned(), key: None, input_digest: None, followed_by: None };
+    let new =
+        NewRun { workflow: "w".to_owned(), key: None, parent: None, input_digest: None, followed_by: None };
     let body = Bytes::from(vec![7; 100_000]);
     Submission { message: MessageId::from_u128(u128::from(number)), run, body, opens: Some(new) }
 }

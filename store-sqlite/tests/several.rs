@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A start of a run in the first shard.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new = NewRun { workflow: "w".to_owned(), key: None, input_digest: None, followed_by: None };
+    let new =
+        NewRun { workflow: "w".to_owned(), key: None, parent: None, input_digest: None, followed_by: None };
     Submission { message: MessageId::from_u128(run.as_u128()), run, body: Bytes::new(), opens: Some(new) }
 }
 

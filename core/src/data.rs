@@ -22,5 +22,6 @@ pub(crate) mod retry;
 pub(crate) mod shards;
 pub(crate) mod text;
 pub(crate) mod time;
+pub(crate) mod trace_context;
 pub(crate) mod typed_failure;
 pub(crate) mod wait;

@@ -10,6 +10,7 @@ use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
@@ -42,8 +43,11 @@ pub(super) enum Start {
     Effect(Effect),
 }
 
+/// The place in a trace that a run hands on to its children.
+type Trace<'a> = Option<&'a TraceContext>;
+
 /// The start of the child that an event decides.
-pub(super) fn start_of(parent: RunId, event: &Event) -> Option<Start> {
+pub(super) fn start_of(parent: RunId, trace: Trace<'_>, event: &Event) -> Option<Start> {
     let Event::ChildStarted { id, child, workflow, input, key, .. } = event else { return None };
     let parent = Parent { run: parent, call: *id };
     Some(match key {
@@ -52,10 +56,10 @@ pub(super) fn start_of(parent: RunId, event: &Event) -> Option<Start> {
             run: *child,
             key: None,
             otherwise: None,
-            body: start_body(parent, workflow, input, None),
+            body: start_body(parent, workflow, input, None, trace),
             opens: Some(workflow.clone()),
         }),
-        Some(key) => Start::Effect(keyed_start(parent, *child, workflow, input, key)),
+        Some(key) => Start::Effect(keyed_start(parent, *child, workflow, input, key, trace)),
     })
 }
 
@@ -65,16 +69,24 @@ fn unbound_starts(state: &RunState) -> Vec<Effect> {
     let unbound = state.children.iter().filter_map(|(id, child)| Some((id, child, child.unbound.as_ref()?)));
     unbound
         .map(|(id, child, start)| {
-            keyed_start(parent(id), child.child, &child.workflow, &start.input, &start.key)
+            let trace = state.trace.as_deref();
+            keyed_start(parent(id), child.child, &child.workflow, &start.input, &start.key, trace)
         })
         .collect()
 }
 
-fn keyed_start(parent: Parent, child: RunId, workflow: &Name, input: &Payload, key: &str) -> Effect {
+fn keyed_start(
+    parent: Parent,
+    child: RunId,
+    workflow: &Name,
+    input: &Payload,
+    key: &str,
+    trace: Trace<'_>,
+) -> Effect {
     let submission = Submission {
         message: start_message(child),
         run: child,
-        body: start_body(parent, workflow, input, Some(key)),
+        body: start_body(parent, workflow, input, Some(key), trace),
         opens: Some(NewRun {
             workflow: workflow.to_string(),
             key: Some(key.to_owned()),
@@ -90,7 +102,13 @@ fn start_message(child: RunId) -> MessageId {
     MessageId::from_u128(child.as_u128())
 }
 
-fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str>) -> bytes::Bytes {
+fn start_body(
+    parent: Parent,
+    workflow: &Name,
+    input: &Payload,
+    key: Option<&str>,
+    trace: Trace<'_>,
+) -> bytes::Bytes {
     encode_message(&Message::Start {
         workflow: workflow.clone(),
         input: input.clone(),
@@ -101,6 +119,7 @@ fn start_body(parent: Parent, workflow: &Name, input: &Payload, key: Option<&str
         retry: RetryPolicy::none(),
         deadline: None,
         grace_until: None,
+        trace: trace.copied().map(Box::new),
     })
 }
 

@@ -170,7 +170,7 @@ impl Recorder<'_> {
 
     /// A message is of no use any more: the run gave the activity of a task up, or is over.
     pub(super) fn drop_late(&mut self, run: RunId, reference: MessageRef) {
-        tracing::info!(%run, message = %reference.number, "a message came too late, and is dropped");
+        tracing::info!(%run, number = %reference.number, "a message came too late, and is dropped");
         let mut group = Group::new(run);
         group.consumed.push(reference);
         match self.runs.get_mut(run) {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{Either, pending, select};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
@@ -18,6 +17,9 @@ use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host};
 use crate::log::attempt::Attempt;
+use crate::observe::line_limit::{LineLimit, write_left_out};
+use crate::observe::metrics::Metrics;
+use crate::observe::spans::{self, OfRun, StepTag, in_attempt};
 use crate::processor::memory::{MemoryBudget, Room};
 use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
@@ -53,6 +55,16 @@ pub(crate) struct Executor {
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: CurrentExecutor,
+    /// Limits the lines about attempts of steps.
+    step_lines: Arc<Mutex<LineLimit>>,
+}
+
+/// A step that is to be executed.
+pub(crate) struct StepOf {
+    pub(crate) run: RunId,
+    pub(crate) workflow: Name,
+    pub(crate) tag: StepTag,
+    pub(crate) step: Box<StepRequest>,
 }
 
 /// Permits work to start while its token is not cancelled and its lease can be trusted.
@@ -125,12 +137,18 @@ impl Executor {
         current: CurrentExecutor,
     ) -> Self {
         let (host, services) = (Arc::clone(&services.host), Arc::new(services));
-        Self { host, services, slots, steps_take: Arc::default(), memory, current }
+        let (steps_take, step_lines) = (Arc::default(), Arc::default());
+        Self { host, services, slots, steps_take, memory, current, step_lines }
     }
 
     /// The slots of this process's own attempts and steps.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// What the worker counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.services.metrics
     }
 
     /// Whether further attempts would wait so long for a slot that others should execute them.
@@ -162,21 +180,19 @@ impl Executor {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let takes = activity.takes.get().unwrap_or(UNKNOWN);
         let (this, waiting) = (self.clone(), slots.line_up(Work { takes, is_task: task.is_some() }));
-        // The activity's own log lines carry this span.
-        let span = tracing::info_span!(
-            "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
-            activity = %attempt.activity, attempt = attempt.attempt
-        );
         let work = async move {
             let Some(slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token);
             let token = cancellation.token();
             let context = this.context(&attempt, &cancellation, task.clone());
+            let _running = this.services.metrics.begin_attempt();
+            let span = spans::attempt(&attempt, &this.services.propagator);
             // Deserializing the input runs user code, too.
-            let begun = caught(|| activity.code.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
-                Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
-            });
+            let begun = caught(|| span.in_scope(|| activity.code.attempt(context, &attempt.input)))
+                .unwrap_or_else(|panic| {
+                    Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
+                });
             let work = match begun {
                 Ok(work) => work,
                 Err(problem) => return reply(AttemptOutcome::Unreadable(problem)),
@@ -189,7 +205,7 @@ impl Executor {
                 input: Some(&attempt.input),
                 cancellation: &cancellation,
             };
-            let work = this.host.attempt(of, work);
+            let work = this.host.attempt(of, in_attempt(span, work));
             let limit = pin!(async {
                 match attempt.options.get().start_to_close {
                     Some(limit) => this.host.sleep(limit).await,
@@ -198,9 +214,11 @@ impl Executor {
             });
             let (cancelled, began) = (pin!(token.cancelled()), this.host.monotonic());
             let ended = select(work, select(limit, cancelled)).await;
-            activity.takes.note(this.host.monotonic().saturating_sub(began));
+            let took = this.host.monotonic().saturating_sub(began);
+            activity.takes.note(took);
             match ended {
                 Either::Left((result, _)) => {
+                    this.services.metrics.attempt_ended(took, result.is_ok());
                     let Some(room) = this.room(&result, token).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
                     drop(slot);
@@ -216,6 +234,7 @@ impl Executor {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     let failed = Err(Failure::new("timed-out", message));
+                    this.services.metrics.attempt_ended(took, false);
                     reply(AttemptOutcome::Ended(failed, this.memory.take(0)));
                     cancel(token);
                     this.wind_down(work).await;
@@ -223,41 +242,50 @@ impl Executor {
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
             }
         };
-        self.host.spawn(Box::pin(work.instrument(span)));
+        self.host.spawn(Box::pin(work));
     }
 
     /// Executes a step, up to its last attempt, unless its token is cancelled.
     pub(crate) fn execute_step(
         &self,
-        run: RunId,
-        workflow: Name,
-        mut step: Box<StepRequest>,
+        of: StepOf,
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
         let takes = self.steps_take.get().unwrap_or(UNKNOWN);
         let (this, waiting) = (self.clone(), self.slots.line_up(Work { takes, is_task: false }));
+        let StepOf { run, workflow, tag, mut step } = of;
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
-        let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
             let Some(_slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
+            let (key, trace) = (tag.key.as_deref(), tag.trace.as_deref());
+            let of_run = OfRun { run, workflow: &workflow, key, trace };
+            let _running = this.services.metrics.begin_attempt();
             let cancellation = Cancellation::new(token.clone());
             let work = async {
                 let mut attempt = 1;
                 loop {
-                    let (name, cancellation) = (&step.name, &cancellation);
+                    let (name, cancellation, propagator) =
+                        (&step.name, &cancellation, &this.services.propagator);
                     let of = AttemptOf { run, call: step.id, attempt, name, input: None, cancellation };
                     let task = &mut step.task;
-                    let work = guarded(async { task().await });
+                    let span = spans::step_attempt(of_run, (&step.name, step.id, attempt), propagator);
+                    let work = in_attempt(span, guarded(async { task().await }));
+                    let began = this.host.monotonic();
                     let result = this.host.attempt(of, work).await;
+                    this.services
+                        .metrics
+                        .attempt_ended(this.host.monotonic().saturating_sub(began), result.is_ok());
                     let delay = match &result {
                         Ok(_) => None,
                         Err(failure) => step.retry.delay_after(attempt, failure, seed),
                     };
-                    let Some(delay) = delay else { return result };
+                    let (Some(delay), Err(failure)) = (delay, &result) else { return result };
+                    this.step_failed(of_run, &step, attempt, delay, failure);
                     this.host.sleep(delay).await;
                     attempt += 1;
+                    this.services.metrics.attempts_started.add(1);
                 }
             };
             let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host.monotonic());
@@ -274,7 +302,35 @@ impl Executor {
                 }
             }
         };
-        self.host.spawn(Box::pin(work.instrument(span)));
+        self.host.spawn(Box::pin(work));
+    }
+
+    /// Logs that an attempt of a step failed and another one follows, of which the run's log says nothing.
+    fn step_failed(
+        &self,
+        of: OfRun<'_>,
+        step: &StepRequest,
+        attempt: u32,
+        delay: Duration,
+        failure: &Failure,
+    ) {
+        self.pass_line_limit();
+        if !self.step_lines.lock().unwrap_or_else(PoisonError::into_inner).allows("step.attempt-failed") {
+            return;
+        }
+        let OfRun { run, workflow, key, .. } = of;
+        let (activity, call, attempts_max) = (&step.name, step.id, step.retry.attempts_max());
+        tracing::warn!(
+            %run, %workflow, key, %activity, %call, attempt, attempts_max, again_in = ?delay,
+            failure_type = %failure.type_name, %failure, "an attempt of a step failed"
+        );
+    }
+
+    /// Another second may have begun: the log is told what was left out of the one before.
+    pub(crate) fn pass_line_limit(&self) {
+        let second = self.host.monotonic().as_secs();
+        let left_out = self.step_lines.lock().unwrap_or_else(PoisonError::into_inner).pass(second);
+        write_left_out(&self.services.worker, left_out);
     }
 
     fn context(

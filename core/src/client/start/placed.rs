@@ -20,6 +20,7 @@ use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::error::Error;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
@@ -111,6 +112,8 @@ pub(super) struct CheckedStart {
     pub(super) limits: Limits,
     pub(super) signal: Option<FollowUp>,
     pub(super) retry: RetryPolicy,
+    /// The place in a trace at which the run is started.
+    pub(super) trace: Option<Box<TraceContext>>,
 }
 
 impl CheckedStart {
@@ -166,6 +169,7 @@ impl PlacedStart {
             retry: self.start.retry.clone(),
             deadline: self.deadline,
             grace_until: self.grace_until,
+            trace: self.start.trace.clone(),
             accepted,
             closed,
         };
@@ -186,7 +190,7 @@ impl PlacedStart {
         repeated: bool,
     ) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, deadline, grace_until, start, .. } = self;
-        let CheckedStart { workflow, input, key, signal, retry, .. } = start;
+        let CheckedStart { workflow, input, key, signal, retry, trace, .. } = start;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             workflow: workflow.to_string(),
@@ -204,6 +208,7 @@ impl PlacedStart {
             retry,
             deadline,
             grace_until,
+            trace,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

@@ -36,6 +36,8 @@
 //! | `postgres` (default) | [`PostgresStore`], [`TransactionalActivity`], [`InTransaction`] and [`sqlx`] |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
+//! | `otel` | [`otel`]: traces and metrics by OpenTelemetry |
+//! | `prometheus` | [`prometheus`]: metrics as a page for Prometheus |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -50,6 +52,11 @@ pub use pgworkflows_memory::MemoryStore;
 pub use pgworkflows_postgres::{
     InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
 };
+
+#[cfg(feature = "otel")]
+pub use pgworkflows_telemetry::otel;
+#[cfg(feature = "prometheus")]
+pub use pgworkflows_telemetry::prometheus;
 
 pub use self::connect::{AnyStore, connect};
 

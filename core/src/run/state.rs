@@ -74,8 +74,8 @@ pub(crate) struct RunState {
     pub(crate) compensating: Option<CommandId>,
     /// What failed, in the rounds as well.
     pub(crate) uncompensated: Vec<Uncompensated>,
-    /// The request to cancel; that of a deadline has no reason.
-    pub(crate) cancel: Option<CancelRequest>,
+    /// The request to cancel; that of a deadline has no reason. Boxed, because few runs have one.
+    pub(crate) cancel: Option<Box<CancelRequest>>,
     /// Boxed, because few runs have them.
     pub(crate) limits: Option<Box<RunLimits>>,
     pub(crate) paused: Option<Box<Pause>>,
@@ -327,7 +327,7 @@ impl RunState {
             }
             Event::CancelRequested { message, reason } => {
                 self.messages.insert(*message, at);
-                self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
+                self.cancel.get_or_insert_with(|| Box::new(CancelRequest { reason: reason.clone() }));
             }
             Event::DeadlinePassed { .. } => self.deadline_passed(),
             Event::RunPaused { message, reason } => {
@@ -511,7 +511,7 @@ impl RunState {
             self.deadlines.insert(Deadline { at, kind: DeadlineKind::Grace, id });
         }
         if self.cancel.is_none() {
-            self.cancel = Some(CancelRequest { reason: None });
+            self.cancel = Some(Box::new(CancelRequest { reason: None }));
             limits.cancelled = true;
         }
     }

@@ -70,7 +70,7 @@ use self::unknown_workflows::UnknownWorkflows;
 use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
-use crate::observe::line_limit::{LineLimit, write_left_out};
+use crate::observe::line_limit::write_left_out;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, LeaseHeartbeat};
@@ -105,7 +105,6 @@ pub(crate) struct Processor {
     loaded_after: Option<AppendNo>,
     /// When it was logged last that starts are held back.
     told_of_starts: Option<Timestamp>,
-    line_limit: LineLimit,
     /// The kind of read and the kind of work that had the last turn: kinds take turns, so that none starves another.
     read_turn: usize,
     work_turn: usize,
@@ -157,7 +156,6 @@ impl Processor {
             left_since_read: BTreeSet::new(),
             loaded_after: None,
             told_of_starts: None,
-            line_limit: LineLimit::default(),
             read_turn: 0,
             work_turn: 0,
         };
@@ -413,7 +411,7 @@ impl Processor {
 
     /// Another second may have begun: the log is told what was left out of the one before.
     pub(crate) fn pass_line_limit(&mut self, now: Timestamp) {
-        let left_out = self.line_limit.pass(now.as_micros().unsigned_abs() / 1_000_000);
+        let left_out = self.outbox.line_limit().pass(now.as_micros().unsigned_abs() / 1_000_000);
         write_left_out(&self.setup.config.worker, left_out);
     }
 

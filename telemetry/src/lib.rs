@@ -9,3 +9,8 @@
 pub mod otel;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+
+/// Runs the code of the guide.
+#[cfg(all(doctest, feature = "otel", feature = "prometheus"))]
+#[doc = include_str!("../../docs/observability.md")]
+mod guide {}

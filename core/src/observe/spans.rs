@@ -21,7 +21,7 @@ use crate::observe::propagator::TracePropagator;
 /// What continues traces in the spans, if anything does.
 pub(crate) type Propagator = Option<Arc<dyn TracePropagator>>;
 
-/// Whether a subscriber wants lines of this level from anybody.
+/// Whether a subscriber wants lines of this level from anybody: one load of an atomic number.
 pub(crate) fn listens(level: Level) -> bool {
     level <= LevelFilter::current()
 }

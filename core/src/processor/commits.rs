@@ -46,7 +46,7 @@ impl Processor {
     /// These groups are committed: their lines are written, their effects may begin, and idle runs leave memory.
     fn committed(&mut self, groups: Vec<Group>) {
         for group in groups {
-            group.lines.iter().for_each(|line| line.write(&mut self.line_limit));
+            group.lines.iter().for_each(|line| line.write(self.outbox.line_limit()));
             group.counts.add_to(&self.setup.config.metrics);
             self.outbox.cause(group.effects);
             if let Some(SuspectChange::Mark(Suspect { stage, run, .. })) = group.suspect

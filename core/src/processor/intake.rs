@@ -49,7 +49,9 @@ impl Intake<'_> {
             Ok(message) => message,
             Err(error) => {
                 let number = inbox.number;
-                tracing::error!(run = %sent_to, "message {number} stays in the inbox: {error}");
+                if self.recorder.outbox.allows_line("message.unreadable") {
+                    tracing::error!(run = %sent_to, "message {number} stays in the inbox: {error}");
+                }
                 return None;
             }
         };
@@ -204,11 +206,13 @@ impl Intake<'_> {
     /// Shows in the row of a run of an unknown workflow what it waits for.
     pub(super) fn show_unknown_workflow(&mut self, id: RunId, workflow: &Name, row: OpenRow) {
         let worker = &self.recorder.setup.config.worker;
-        tracing::warn!(
-            run = %id, %workflow, %worker,
-            "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
-             Programs with different workflows need a queue each"
-        );
+        if self.recorder.outbox.allows_line("workflow.unknown") {
+            tracing::warn!(
+                run = %id, %workflow, %worker,
+                "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
+                 Programs with different workflows need a queue each"
+            );
+        }
         self.recorder.needs.note(id, workflow);
         let row = OpenRow { waiting_on: Some(printable(waiting_on(workflow, worker))), ..row };
         self.recorder.outbox.push(Group::of_row(id, row));

@@ -1,13 +1,12 @@
 //! The lines of the worker's log (by `tracing`) about the events of runs, for operators. A line is kept until its event is
 //! committed, so that a crash leaves no line about what never happened. It must not decide anything.
 
-use tracing::Level;
+use tracing::{Level, enabled};
 
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::log::event::Event;
 use crate::observe::line_limit::LineLimit;
-use crate::observe::spans::listens;
 use crate::run::pending::PendingActivity;
 use crate::run::state::RunState;
 use crate::run::{FailedActivity, Progress};
@@ -37,7 +36,7 @@ struct About {
 impl Line {
     /// The line about an event that the state contains already; none if no subscriber wants it.
     pub(super) fn about(state: &RunState, failed: &[FailedActivity], event: &Event) -> Option<Self> {
-        if !listens(level(event)) {
+        if !is_wanted(level(event)) {
             return None;
         }
         Some(Self {
@@ -52,7 +51,7 @@ impl Line {
 
     /// The line about the start of a run that continues another.
     pub(super) fn of_successor(progress: &Progress) -> Option<Self> {
-        let successor = progress.successor.as_deref().filter(|_| listens(Level::DEBUG))?;
+        let successor = progress.successor.as_deref().filter(|_| is_wanted(Level::DEBUG))?;
         Some(Self {
             run: successor.run,
             workflow: successor.workflow.clone(),
@@ -153,6 +152,17 @@ impl About {
         let PendingActivity { name, options, attempt, .. } = state.activities.get(call)?;
         let attempts_max = options.get().retry.attempts_max();
         Some(Self { name: name.clone(), attempts_max, attempts: *attempt })
+    }
+}
+
+/// Whether a subscriber wants lines of this level from this file.
+fn is_wanted(level: Level) -> bool {
+    match level {
+        Level::ERROR => enabled!(Level::ERROR),
+        Level::WARN => enabled!(Level::WARN),
+        Level::INFO => enabled!(Level::INFO),
+        Level::DEBUG => enabled!(Level::DEBUG),
+        Level::TRACE => enabled!(Level::TRACE),
     }
 }
 

@@ -55,8 +55,8 @@ pub(crate) struct Executor {
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: CurrentExecutor,
-    /// Limits the lines about attempts of steps.
-    step_lines: Arc<Mutex<LineLimit>>,
+    /// Limits the lines about attempts and tasks.
+    line_limit: Arc<Mutex<LineLimit>>,
 }
 
 /// A step that is to be executed.
@@ -137,8 +137,8 @@ impl Executor {
         current: CurrentExecutor,
     ) -> Self {
         let (host, services) = (Arc::clone(&services.host), Arc::new(services));
-        let (steps_take, step_lines) = (Arc::default(), Arc::default());
-        Self { host, services, slots, steps_take, memory, current, step_lines }
+        let (steps_take, line_limit) = (Arc::default(), Arc::default());
+        Self { host, services, slots, steps_take, memory, current, line_limit }
     }
 
     /// The slots of this process's own attempts and steps.
@@ -314,8 +314,7 @@ impl Executor {
         delay: Duration,
         failure: &Failure,
     ) {
-        self.pass_line_limit();
-        if !self.step_lines.lock().unwrap_or_else(PoisonError::into_inner).allows("step.attempt-failed") {
+        if !self.allows_line("step.attempt-failed") {
             return;
         }
         let OfRun { run, workflow, key, .. } = of;
@@ -326,10 +325,16 @@ impl Executor {
         );
     }
 
+    /// Whether a line of this kind may be written now.
+    pub(crate) fn allows_line(&self, kind: &'static str) -> bool {
+        self.pass_line_limit();
+        self.line_limit.lock().unwrap_or_else(PoisonError::into_inner).allows(kind)
+    }
+
     /// Another second may have begun: the log is told what was left out of the one before.
     pub(crate) fn pass_line_limit(&self) {
         let second = self.host.monotonic().as_secs();
-        let left_out = self.step_lines.lock().unwrap_or_else(PoisonError::into_inner).pass(second);
+        let left_out = self.line_limit.lock().unwrap_or_else(PoisonError::into_inner).pass(second);
         write_left_out(&self.services.worker, left_out);
     }
 

@@ -6,14 +6,20 @@ use std::path::{Path, PathBuf};
 
 use crate::document::{Row, quoted};
 
-/// The packages that run in users' programs.
-const PACKAGES: [&str; 4] = ["core", "store-postgres", "store-memory", "telemetry"];
-
 /// Every log line in the sources as a row of the document. In its braces are names only.
 pub(crate) fn log_lines() -> BTreeSet<Row> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let files = PACKAGES.iter().flat_map(|package| files(&root.join(package).join("src")));
+    let packages =
+        fs::read_dir(root).expect("the root of the workspace").map(|entry| entry.expect("an entry").path());
+    let files =
+        packages.filter(|package| runs_in_programs(package)).flat_map(|package| files(&package.join("src")));
     files.flat_map(|file| lines_of(&fs::read_to_string(file).expect("it can be read"))).collect()
+}
+
+/// Whether a package becomes a part of users' programs.
+fn runs_in_programs(package: &Path) -> bool {
+    let name = package.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ["core", "pgworkflows", "telemetry"].contains(&name) || name.starts_with("store-")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -333,6 +333,7 @@ fn child_events() -> Vec<(&'static str, Event)> {
 }
 
 /// Messages, each with the name of its case.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let limited = |input, key, start_at, repeated, deadline, grace_until| {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));

@@ -179,7 +179,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time? trace hex?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'

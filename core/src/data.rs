@@ -23,5 +23,6 @@ pub(crate) mod shards;
 pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod time_limits;
+pub(crate) mod trace_context;
 pub(crate) mod typed_failure;
 pub(crate) mod wait;

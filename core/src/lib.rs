@@ -20,6 +20,7 @@ mod guard;
 pub mod history;
 pub mod host;
 mod log;
+mod observe;
 mod processor;
 mod run;
 pub mod store;
@@ -72,6 +73,15 @@ pub mod id {
 pub mod payload {
     pub use crate::data::payload::{Encoding, Payload, PayloadError};
     pub use crate::data::positional::Positional;
+}
+
+/// Distributed traces through runs: where one begins, and how a tracing library takes part.
+pub mod trace {
+    // Its span is in a signature.
+    pub use tracing;
+
+    pub use crate::data::trace_context::TraceContext;
+    pub use crate::observe::propagator::TracePropagator;
 }
 
 /// The names that most files need: bring them in with `use pgworkflows::prelude::*`.

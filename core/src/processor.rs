@@ -12,6 +12,7 @@ pub(crate) mod appends;
 pub(crate) mod blame;
 pub(crate) mod children;
 pub(crate) mod commits;
+mod counts;
 pub(crate) mod deadlines;
 pub(crate) mod deaths;
 pub(crate) mod dispatch;
@@ -70,6 +71,7 @@ use self::unknown_workflows::UnknownWorkflows;
 use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::observe::line_limit::write_left_out;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, LeaseHeartbeat};
@@ -125,11 +127,10 @@ impl Recovery {
         Self { since, shards: 0, lost_by: BTreeMap::new(), runs: 0 }
     }
 
-    /// From whom the shards were taken over, in words: from nobody if all had been released.
+    /// From whom the shards were taken over, in words.
     fn taken_from(&self) -> String {
         let from = self.lost_by.iter().map(|(worker, shards)| format!("{worker} ({shards} shards)"));
-        let from: Vec<String> = from.collect();
-        if from.is_empty() { "nobody".to_owned() } else { from.join(", ") }
+        from.collect::<Vec<String>>().join(", ")
     }
 }
 
@@ -391,13 +392,28 @@ impl Processor {
 
     /// Logs what was taken over and from whom, once all of it is recovered.
     fn log_recovery(&mut self) {
-        if !self.is_recovering()
-            && let Some(recovery) = self.recovery.take()
-        {
-            let (lease, worker) = (self.setup.lease, &self.setup.config.worker);
-            let (taken_from, Recovery { since, shards, runs, .. }) = (recovery.taken_from(), recovery);
-            tracing::info!(%lease, %worker, shards, runs, %taken_from, recovering_since = %since, "recovered");
+        if self.is_recovering() {
+            return;
         }
+        let Some(recovery) = self.recovery.take() else { return };
+        self.setup.config.metrics.runs_taken_over.add(recovery.runs as u64);
+        let (lease, worker, taken_from) =
+            (self.setup.lease, &self.setup.config.worker, recovery.taken_from());
+        let Recovery { since, shards, runs, lost_by } = recovery;
+        if !lost_by.is_empty() {
+            tracing::warn!(
+                %lease, worker, shards, runs, taken_from, recovering_since = %since,
+                "shards were taken over from workers that died or lost their leases"
+            );
+        } else if runs > 0 {
+            tracing::info!(%lease, worker, shards, runs, recovering_since = %since, "shards were taken over");
+        }
+    }
+
+    /// Another second may have begun: the log is told what was left out of the one before.
+    pub(crate) fn pass_line_limit(&mut self, now: Timestamp) {
+        let left_out = self.outbox.line_limit().pass(now.as_micros().unsigned_abs() / 1_000_000);
+        write_left_out(&self.setup.config.worker, left_out);
     }
 
     /// Begins a run that a client of this process starts, if it can begin here.

@@ -18,6 +18,7 @@ pub(crate) mod unanswered;
 mod waits;
 
 use crate::log::past_event::PastEvent;
+use crate::observe::spans::in_pass;
 use crate::run::children::ChildRequest;
 use crate::run::state::RunState;
 use crate::run::succession::Successor;
@@ -80,8 +81,20 @@ pub(crate) struct Progress {
     pub(crate) orphans: Vec<CommandId>,
     /// The run that continues this one, if the run ended in that way.
     pub(crate) successor: Option<Box<Successor>>,
+    /// The activities that its events say have failed, for the worker's log.
+    pub(crate) failed: Vec<FailedActivity>,
     /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
     views: Option<Box<Views>>,
+}
+
+/// An activity of which no attempt is left.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedActivity {
+    pub(crate) call: CommandId,
+    pub(crate) activity: Name,
+    /// How many attempts were made.
+    pub(crate) attempts: u32,
+    pub(crate) attempts_max: Option<u32>,
 }
 
 impl Progress {
@@ -329,8 +342,8 @@ impl Run {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow).into());
         };
-        let poll = || program.apply(seq, at, resolution, Locals::default());
-        let decided = self.state.in_span(resolution, false, poll);
+        let (of, propagator) = (self.state.of_pass(resolution), program.propagator());
+        let decided = in_pass(of, &propagator, || program.apply(seq, at, resolution, Locals::default()));
         if decided.is_err() {
             self.program = None;
         }
@@ -500,6 +513,7 @@ impl Run {
             progress.requests.extend(self.state.children.requests(&event));
         }
         let seq = self.state.next_seq();
+        progress.failed.extend(self.failed_activity(&event));
         self.state.apply(at, &event);
         progress.events.push(PastEvent { seq, at, event });
     }

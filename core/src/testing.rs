@@ -15,6 +15,7 @@ use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, Position, RunId, 
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
@@ -85,6 +86,11 @@ pub(crate) const LEASE: LeaseId = LeaseId::new(1);
 
 pub(crate) fn payload<T: Serialize>(value: &T) -> Payload {
     Payload::encode(value).expect("a test's values can be encoded")
+}
+
+pub(crate) fn trace() -> Box<TraceContext> {
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    Box::new(TraceContext::parse(traceparent).expect("it is valid"))
 }
 
 pub(crate) fn call(number: u32) -> CommandId {
@@ -210,6 +216,7 @@ impl RunFixture {
             lease: LEASE,
             chain: None,
             run_retry,
+            trace: None,
         };
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());

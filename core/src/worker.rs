@@ -60,6 +60,7 @@ use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock, SystemHost};
+pub use crate::observe::metrics::{Durations, Metric, MetricValue, WorkerMetrics};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::activity::Services;
@@ -116,7 +117,16 @@ impl Worker {
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```
     pub fn monitor(&self) -> WorkerMonitor {
-        WorkerMonitor { gauges: self.gauges.clone(), memory: self.config.processor.memory.clone() }
+        let config = &self.config;
+        let own_slots = config.activity_queues.iter().filter_map(|(_, slots)| *slots);
+        WorkerMonitor {
+            worker: config.processor.worker.clone(),
+            queue: config.queue.clone(),
+            slots: config.activities_max + own_slots.sum::<usize>(),
+            metrics: config.processor.metrics.clone(),
+            gauges: self.gauges.clone(),
+            memory: config.processor.memory.clone(),
+        }
     }
 
     /// Returns a handle that reports the worker's health before, during, and after its run: for a readiness probe.
@@ -271,6 +281,9 @@ impl Worker {
             host: Arc::clone(host),
             clock: Arc::clone(&clock),
             store: Arc::clone(&self.store),
+            worker: self.config.processor.worker.clone(),
+            metrics: self.config.processor.metrics.clone(),
+            propagator: self.definitions.propagator.clone(),
             payload_bytes_max: self.definitions.payload_bytes_max,
             client: OnceLock::new(),
         };

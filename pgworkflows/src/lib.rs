@@ -37,6 +37,8 @@
 //! | `sqlite` | [`SqliteStore`]: one file, without a server |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
+//! | `otel` | [`otel`]: traces and metrics by OpenTelemetry |
+//! | `prometheus` | [`prometheus`]: metrics as a page for Prometheus |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -58,6 +60,11 @@ pub use pgworkflows_postgres::{
 };
 #[cfg(feature = "sqlite")]
 pub use pgworkflows_sqlite::SqliteStore;
+
+#[cfg(feature = "otel")]
+pub use pgworkflows_telemetry::otel;
+#[cfg(feature = "prometheus")]
+pub use pgworkflows_telemetry::prometheus;
 
 pub use self::connect::{AnyStore, connect};
 

@@ -21,7 +21,8 @@ pub(crate) async fn warn(shared: &Shared) -> Result<(), StoreError> {
     let (fsync, commit): (String, String) = (get(row, 0)?, get(row, 1)?);
     let (waits_for_standbys, asynchronous): (bool, Option<String>) = (get(row, 2)?, get(row, 3)?);
     for risk in risks(&fsync, &commit, waits_for_standbys, asynchronous.as_deref()) {
-        tracing::warn!("{}: {risk}", describe_address(&shared.options.connect));
+        let address = describe_address(&shared.options.connect);
+        tracing::warn!("{address}: {risk}");
     }
     Ok(())
 }

@@ -180,7 +180,7 @@ impl NotifierThread {
                 }
                 Err(error) => error,
             };
-            tracing::debug!(error = %lost, "the connection for notifications was lost; reconnecting");
+            tracing::warn!(error = %lost, "the connection for notifications was lost; reconnecting");
             let wait = tokio::time::sleep(waits.next().unwrap_or(RECONNECT_MAX));
             tokio::pin!(wait);
             loop {

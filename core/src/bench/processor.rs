@@ -13,6 +13,7 @@ use crate::data::time::Timestamp;
 use crate::log::attempt::Attempt;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
+use crate::observe::metrics::Metrics;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
 use crate::processor::memory::MemoryBudget;
@@ -80,6 +81,7 @@ impl StartMessages {
                     repeated: Flag(false),
                     parent: None,
                     retry: RetryPolicy::none(),
+                    trace: None,
                 }),
             }
         };
@@ -105,6 +107,7 @@ impl ProcessorFixture {
             deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
             attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
             memory: MemoryBudget::new(usize::MAX),
+            metrics: Metrics::default(),
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             page_bytes_max: limits::PAGE_BYTES_MAX,
             handover_grace: limits::HANDOVER_GRACE,

@@ -11,6 +11,8 @@ use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::error::Error;
 use crate::host::{Host, SystemHost};
+use crate::observe::propagator::TracePropagator;
+use crate::observe::spans::Propagator;
 use crate::store::Store;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
@@ -49,6 +51,7 @@ impl ClientBuilder {
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             poll_interval: limits::CLIENT_POLL_INTERVAL,
             types: KnownTypes::default(),
+            propagator: None,
         };
         Self { store, settings, host: None }
     }
@@ -126,6 +129,18 @@ impl ClientBuilder {
     #[must_use]
     pub fn signal<T: DeserializeOwned>(mut self, signal: Signal<T>) -> Self {
         self.settings.types.tell_signal(signal);
+        self
+    }
+
+    /// Has runs continue the traces in which the client starts them, such as with OpenTelemetry. By default nothing about
+    /// traces is stored. See [`TracePropagator`] for an example.
+    #[must_use]
+    pub fn trace_propagator(self, propagator: impl TracePropagator) -> Self {
+        self.traced_by(Some(Arc::new(propagator)))
+    }
+
+    pub(super) fn traced_by(mut self, propagator: Propagator) -> Self {
+        self.settings.propagator = propagator;
         self
     }
 

@@ -23,12 +23,15 @@ use crate::data::name::Name;
 use crate::data::payload::{Payload, PayloadError, payload_too_large};
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::data::wait::Wait;
 use crate::error::Error;
+use crate::guard::caught;
 use crate::history::{Event, History, HistoryEvent};
 use crate::host::{Host, StoreClock};
 use crate::log::past_event::PastEvent;
 use crate::log::stored_history::decode;
+use crate::observe::spans::Propagator;
 use crate::run::WAITS_SHOWN;
 use crate::run::state::RunState;
 use crate::store::Store;
@@ -69,6 +72,8 @@ pub(super) struct Settings {
     pub(super) poll_interval: Duration,
     /// The types that it was told.
     pub(super) types: KnownTypes,
+    /// What tells the trace of the code that starts a run.
+    pub(super) propagator: Propagator,
 }
 
 /// What all clones of a client share.
@@ -138,6 +143,12 @@ impl ClientShared {
             known: Arc::clone(&self.known),
             call: Some(CallKeys { key, asked: AtomicUsize::new(0) }),
         }
+    }
+
+    /// The place in a trace of the calling code, if a propagator knows one.
+    pub(super) fn trace(&self) -> Option<Box<TraceContext>> {
+        let propagator = self.settings.propagator.as_deref()?;
+        caught(|| propagator.current()).ok().flatten().map(Box::new)
     }
 
     /// Makes a call, and retries it a few times while the store does not answer.

@@ -70,7 +70,8 @@ impl ActivityContext {
 fn shared_of(services: &Services) -> &ClientShared {
     let made = services.client.get_or_init(|| {
         let builder = ClientBuilder::new(Arc::clone(&services.store));
-        let builder = builder.payload_bytes_max(services.payload_bytes_max);
+        let builder =
+            builder.payload_bytes_max(services.payload_bytes_max).traced_by(services.propagator.clone());
         Box::new(builder.shared_on(Arc::clone(&services.host)))
     });
     made.downcast_ref().expect("only this function makes it")

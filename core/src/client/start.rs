@@ -380,8 +380,10 @@ impl<W: RunType> Start<W> {
             ))
         })?;
         let input = self.input?;
+        // At the first poll, so that the span in which the start is awaited counts.
+        let trace = self.shared.trace();
         let Self { workflow, key, begin, limits, .. } = self;
-        Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry })
+        Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry, trace })
     }
 }
 

@@ -225,6 +225,13 @@ pub(crate) const LEASE_TTL_MIN: Duration = Duration::from_secs(1);
 /// How many bytes the reason of a cancellation or termination may have.
 pub(crate) const REASON_BYTES_MAX: usize = 4096;
 
+/// How many lines of a kind about runs a processor writes to the log in a second, and a worker about attempts of steps and
+/// about tasks. Further ones are counted.
+pub(crate) const LOG_LINES_PER_SECOND: u32 = 20;
+
+/// How long an append may take before the log says so: a second.
+pub(crate) const APPEND_SLOW: Duration = Duration::from_secs(1);
+
 /// How often a client retries a request that the store did not answer.
 pub(crate) const CLIENT_RETRIES_MAX: usize = 5;
 

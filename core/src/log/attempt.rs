@@ -6,6 +6,7 @@ use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 
 /// An attempt of an activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,4 +21,6 @@ pub(crate) struct Attempt {
     pub(crate) workflow: Name,
     pub(crate) key: Option<String>,
     pub(crate) scheduled_at: Timestamp,
+    /// The place in a trace at which the run was started.
+    pub(crate) trace: Option<Box<TraceContext>>,
 }

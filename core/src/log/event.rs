@@ -14,6 +14,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::store::append::ClosedStatus;
 
 /// The role of an event for its run's program.

@@ -22,6 +22,7 @@ use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 
 /// Writes `name` and `data`, such as `{"name": "timer.fired", "data": {"id": 1}}`.
@@ -94,6 +95,7 @@ as_json! {
     Uncompensated => |left| json!(left);
     ChainLink => |link| json!(link);
     KnownMessages => |known| known.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    Box<TraceContext> => |trace| trace.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     Box<RunRetry> => |retry| json!({ "attempt": retry.attempt, "policy": policy(&retry.policy) });
 }
 

@@ -9,6 +9,7 @@ use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 
 /// A `bool` that is usually `false`, and is then stored in no bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

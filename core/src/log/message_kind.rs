@@ -84,6 +84,7 @@ mod tests {
             retry: crate::data::retry::RetryPolicy::none(),
             deadline: None,
             grace_until: None,
+            trace: None,
         };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) = (

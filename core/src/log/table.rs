@@ -37,6 +37,8 @@ macro_rules! events {
             deadline: Option<Timestamp>,
             /// When the run is ended without asking its code, if it is not over.
             grace_until: Option<Timestamp>,
+            /// The place in a trace at which the run was started, if its client traces.
+            trace: Option<Box<TraceContext>>,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -453,6 +455,8 @@ macro_rules! messages {
             deadline: Option<Timestamp>,
             /// When to end the run without asking its code, if it is not over.
             grace_until: Option<Timestamp>,
+            /// The place in a trace at which the run is started.
+            trace: Option<Box<TraceContext>>,
         }
         /// Delivers a signal to the run.
         "signal" 1 => Signal = 2 {

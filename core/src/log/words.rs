@@ -18,6 +18,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 
 /// Writes the stored name, the durable call and the content. `{:#}` writes a short form for use in a sentence:
@@ -60,7 +61,7 @@ impl fmt::Display for Words<'_> {
                 "released" => write!(f, " {text} released")?,
                 "uncompensated" => write!(f, "; compensation {text}")?,
                 "skipped" => write!(f, "; compensation {text} left out")?,
-                "lease" | "worker" | "message" | "sender" | "child" | "parent" | "parent_call"
+                "lease" | "worker" | "message" | "sender" | "child" | "parent" | "parent_call" | "trace"
                     if self.began.is_some() => {}
                 other => write!(f, " {other} {text}")?,
             }
@@ -140,6 +141,7 @@ as_texts! {
         Some(_) => format!("number {}", link.number),
         None => format!("number {} from {}, after {}", link.number, link.first, link.predecessor),
     }];
+    Box<TraceContext> => |trace, _words| vec![trace.to_string()];
     Box<RunRetry> => |retry, _words| vec![retry.attempt.to_string()];
     KnownMessages => |known, _words| vec![known.0.len().to_string()];
     // The usual policy is not shown.

@@ -10,6 +10,7 @@ use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
@@ -45,14 +46,18 @@ pub(super) enum Start {
     Effect(Effect),
 }
 
+/// The place in a trace that a run hands on to its children.
+type Trace<'a> = Option<&'a TraceContext>;
+
 /// The start of the child that an event decides.
-pub(super) fn start_of(parent: RunId, event: &Event) -> Option<Start> {
+pub(super) fn start_of(parent: RunId, trace: Trace<'_>, event: &Event) -> Option<Start> {
     let Event::ChildStarted { id, child, workflow, input, key, at_end, deadline, grace_until } = event else {
         return None;
     };
     let parent = Parent { run: parent, call: *id };
     let (child, key, deadline, grace_until) = (*child, key.as_deref(), *deadline, *grace_until);
-    let started = Started { parent, child, workflow, input, key, at_end: *at_end, deadline, grace_until };
+    let at_end = *at_end;
+    let started = Started { parent, child, workflow, input, key, at_end, deadline, grace_until, trace };
     Some(match key {
         None => Start::Message(SentMessage {
             message: start_message(child),
@@ -75,7 +80,8 @@ fn unbound_starts(state: &RunState) -> Vec<Effect> {
             let (parent, child, at_end) = (Parent { run: state.id, call }, *child, *at_end);
             let KeyedStart { key, input, deadline, grace_until } = &**start;
             let (key, deadline, grace_until) = (Some(key.as_str()), *deadline, *grace_until);
-            Started { parent, child, workflow, input, key, at_end, deadline, grace_until }.submitted()
+            let trace = state.trace.as_deref();
+            Started { parent, child, workflow, input, key, at_end, deadline, grace_until, trace }.submitted()
         })
         .collect()
 }
@@ -90,6 +96,7 @@ struct Started<'a> {
     at_end: ChildPolicy,
     deadline: Option<Timestamp>,
     grace_until: Option<Timestamp>,
+    trace: Trace<'a>,
 }
 
 impl Started<'_> {
@@ -122,6 +129,7 @@ impl Started<'_> {
             retry: RetryPolicy::none(),
             deadline: self.deadline,
             grace_until: self.grace_until,
+            trace: self.trace.copied().map(Box::new),
         })
     }
 }

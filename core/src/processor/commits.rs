@@ -35,15 +35,19 @@ impl Processor {
     /// The append in flight was applied.
     pub(crate) fn appended(&mut self, _answer: Appended) {
         let Some((append, groups)) = self.appends.succeeded() else { return };
+        let messages = append.consumed.len() + append.undelivered.len();
+        self.setup.config.metrics.messages_taken.add(messages as u64);
         self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
         self.needs.appended(&append);
         self.released(&append.released);
         self.committed(groups);
     }
 
-    /// These groups are committed: their effects may begin, and idle runs leave memory.
+    /// These groups are committed: their lines are written, their effects may begin, and idle runs leave memory.
     fn committed(&mut self, groups: Vec<Group>) {
         for group in groups {
+            group.lines.iter().for_each(|line| line.write(self.outbox.line_limit()));
+            group.counts.add_to(&self.setup.config.metrics);
             self.outbox.cause(group.effects);
             if let Some(SuspectChange::Mark(Suspect { stage, run, .. })) = group.suspect
                 && matches!(stage, SuspectStage::Marked | SuspectStage::Tried)
@@ -52,6 +56,7 @@ impl Processor {
             }
             let (run, counted) = (group.run, group.counted);
             if let Some(begun) = group.successor {
+                self.setup.config.metrics.runs_started.add(1);
                 self.begin_successor(*begun);
             }
             if counted && self.runs.get_mut(run).is_some_and(Live::committed) {

@@ -115,7 +115,7 @@ impl Processor {
         if wanted && live.state().stalled.is_none() && live.state().ending.is_none() {
             let progress = live.run().stall(now, problem);
             recorder.record(id, progress, &[], now);
-        } else if wanted {
+        } else if wanted && recorder.outbox.allows_line("activity.unreadable") {
             tracing::error!(run = %id, "the run waits for a worker that can read it: {problem}");
         }
         recorder.evict_if_idle(id);

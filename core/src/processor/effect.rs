@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::log::attempt::Attempt;
+use crate::observe::spans::StepTag;
 use crate::processor::children::ChildStart;
 use crate::store::tasks::{HeldTask, Withdrawal};
 use crate::store::watch::Notice;
@@ -15,7 +16,7 @@ pub(crate) enum Effect {
     /// Execute an attempt of an activity. Boxed, because effects are moved several times.
     Execute(Box<Attempt>),
     /// Execute a step.
-    ExecuteStep { run: RunId, workflow: Name, step: Box<StepRequest> },
+    ExecuteStep { run: RunId, workflow: Name, tag: StepTag, step: Box<StepRequest> },
     /// Cancel an activity or a step whose outcome is no longer wanted.
     Abort { run: RunId, id: CommandId },
     /// The attempt of this call is a task of this process now: its task loop gets the outcome.

@@ -3,8 +3,10 @@
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::log::wire::frame::EncodedEvents;
+use crate::processor::counts::RunCounts;
 use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
+use crate::processor::report::Line;
 use crate::processor::succession::BegunSuccessor;
 use crate::store::append::{ClosedRun, OpenRow, PublishedView, Reply, SentMessage};
 use crate::store::inbox::MessageRef;
@@ -30,6 +32,10 @@ pub(super) struct Group {
     pub(super) successor: Option<Box<BegunSuccessor>>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
+    /// What the worker's log says of its events, once they are committed.
+    pub(super) lines: Vec<Line>,
+    /// What its events add to the worker's metrics, likewise.
+    pub(super) counts: RunCounts,
     /// Whether the run was in memory when the group was queued, and counts it.
     pub(super) counted: bool,
     /// Counts its bytes, once it is queued.
@@ -69,6 +75,8 @@ impl Group {
             successor: None,
             suspect: None,
             effects: Vec::new(),
+            lines: Vec::new(),
+            counts: RunCounts::default(),
             counted: false,
             held: None,
         }

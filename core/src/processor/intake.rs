@@ -48,7 +48,10 @@ impl Intake<'_> {
         let message = match wire::decode_message(&inbox.body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(run = %sent_to, "message {} stays in the inbox: {error}", inbox.number);
+                let number = inbox.number;
+                if self.recorder.outbox.allows_line("message.unreadable") {
+                    tracing::error!(run = %sent_to, "message {number} stays in the inbox: {error}");
+                }
                 return None;
             }
         };
@@ -159,8 +162,18 @@ impl Intake<'_> {
     /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client
     /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
-        let LocalStart { run: id, workflow, input, start_at, retry, deadline, grace_until, accepted, closed } =
-            start;
+        let LocalStart {
+            run: id,
+            workflow,
+            input,
+            start_at,
+            retry,
+            deadline,
+            grace_until,
+            trace,
+            accepted,
+            closed,
+        } = start;
         let begun = self.recorder.runs.contains(id) || self.recorder.loads.expects(id);
         // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
@@ -181,6 +194,7 @@ impl Intake<'_> {
             run_retry,
             deadline,
             grace_until,
+            trace,
         };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
@@ -192,11 +206,13 @@ impl Intake<'_> {
     /// Shows in the row of a run of an unknown workflow what it waits for.
     pub(super) fn show_unknown_workflow(&mut self, id: RunId, workflow: &Name, row: OpenRow) {
         let worker = &self.recorder.setup.config.worker;
-        tracing::warn!(
-            run = %id, %workflow, %worker,
-            "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
-             Programs with different workflows need a queue each"
-        );
+        if self.recorder.outbox.allows_line("workflow.unknown") {
+            tracing::warn!(
+                run = %id, %workflow, %worker,
+                "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
+                 Programs with different workflows need a queue each"
+            );
+        }
         self.recorder.needs.note(id, workflow);
         let row = OpenRow { waiting_on: Some(printable(waiting_on(workflow, worker))), ..row };
         self.recorder.outbox.push(Group::of_row(id, row));
@@ -216,7 +232,9 @@ impl Intake<'_> {
 
 /// The first event of the run that a message starts. The name of a known workflow is the static one, which costs nothing to copy.
 fn started_by(start: Message, setup: &Setup) -> Option<Event> {
-    let Message::Start { workflow, input, key, start_at, parent, retry, deadline, grace_until, .. } = start
+    let Message::Start {
+        workflow, input, key, start_at, parent, retry, deadline, grace_until, trace, ..
+    } = start
     else {
         return None;
     };
@@ -232,5 +250,6 @@ fn started_by(start: Message, setup: &Setup) -> Option<Event> {
         run_retry: RunRetry::first(retry),
         deadline,
         grace_until,
+        trace,
     })
 }

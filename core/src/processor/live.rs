@@ -14,6 +14,7 @@ use crate::log::attempt::Attempt;
 use crate::log::event::{Consequence, Event};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::EncodedEvents;
+use crate::observe::spans::StepTag;
 use crate::processor::children::{Start, ended, request, start_of};
 use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
@@ -22,7 +23,7 @@ use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::replies::replied_by;
-use crate::processor::report::report;
+use crate::processor::report::Line;
 use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
 use crate::processor::succession::BegunSuccessor;
@@ -243,6 +244,7 @@ impl Live {
             workflow: state.workflow.clone(),
             key: state.key.clone(),
             scheduled_at: activity.scheduled_at,
+            trace: state.trace.clone(),
         })
     }
 
@@ -251,20 +253,22 @@ impl Live {
     pub(super) fn write(&mut self, group: &mut Group, progress: Progress, losses_max: u32) -> Vec<CommandId> {
         let run = self.run.state.id;
         let (mut dispatch, mut over) = (Vec::new(), false);
+        let started = Line::of_successor(&progress);
         // A client that waits for the end is told that of the chain.
         group.successor = progress
             .successor
             .map(|successor| Box::new(BegunSuccessor::new(*successor, self.on_closed.take())));
         group.events = EncodedEvents::with_capacity(progress.events.len());
         for PastEvent { seq, at, event } in &progress.events {
-            report(&self.run.state, event);
+            group.counts.note(event);
+            group.lines.extend(Line::about(&self.run.state, &progress.failed, event));
             self.note_time(*at);
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
                 Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
                 Consequence::Send => group.sent.extend(sent_by(run, event)),
-                Consequence::StartChild => match start_of(run, event) {
+                Consequence::StartChild => match start_of(run, self.run.state.trace.as_deref(), event) {
                     Some(Start::Message(message)) => group.sent.push(message),
                     Some(Start::Effect(effect)) => group.effects.push(effect),
                     None => {}
@@ -286,6 +290,7 @@ impl Live {
                 group.sent.extend(ended(&self.run.state, event));
             }
         }
+        group.lines.extend(started);
         group.sent.extend(progress.requests.into_iter().map(|of_child| request(run, of_child)));
         group.effects.extend(progress.wanted_queue.map(|queue| Effect::FindQueue { queue, run }));
         let executing = &mut self.executing;
@@ -296,8 +301,10 @@ impl Live {
         }
         for (id, step) in progress.steps {
             executing.begin_step(id);
-            let workflow = self.run.state.workflow.clone();
-            group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
+            let state = &self.run.state;
+            let tag = StepTag::of(state.key.as_ref(), state.trace.as_deref());
+            let (workflow, step) = (state.workflow.clone(), Box::new(step));
+            group.effects.push(Effect::ExecuteStep { run, workflow, tag, step });
         }
         if over {
             // The compensations of a round go on.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
+use crate::observe::line_limit::LineLimit;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::memory::{GROUP_BYTES, Tally};
@@ -19,11 +20,24 @@ pub(super) struct Outbox {
     /// The size of these groups in bytes.
     bytes: usize,
     effects: Vec<Effect>,
+    /// Limits the lines of the worker's log.
+    line_limit: LineLimit,
 }
 
 impl Outbox {
     pub(super) fn new(tally: Tally, bytes_max: usize) -> Self {
-        Self { tally, bytes_max, groups: VecDeque::new(), bytes: 0, effects: Vec::new() }
+        let (groups, effects, line_limit) = (VecDeque::new(), Vec::new(), LineLimit::default());
+        Self { tally, bytes_max, groups, bytes: 0, effects, line_limit }
+    }
+
+    /// Limits the lines of the worker's log about runs.
+    pub(super) fn line_limit(&mut self) -> &mut LineLimit {
+        &mut self.line_limit
+    }
+
+    /// Whether a line of this kind may be written now.
+    pub(super) fn allows_line(&mut self, kind: &'static str) -> bool {
+        self.line_limit.allows(kind)
     }
 
     /// Adds a group after all others.

@@ -136,7 +136,9 @@ impl Recorder<'_> {
                 live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender: None })
             }
             Message::RunSignal { to, signal, sender, .. } if is_returned(state, sent_to, sender, &to) => {
-                tracing::warn!(run = %id, %signal, "a signal cannot be delivered, because there is no {to}");
+                if self.outbox.allows_line("signal.returned") {
+                    tracing::warn!(run = %id, %signal, "a signal cannot be delivered, because there is no {to}");
+                }
                 return self.give_up(id, reference);
             }
             Message::RunSignal { signal, payload, sender, .. } => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::data::id::LeaseId;
 use crate::data::name::Name;
+use crate::observe::metrics::Metrics;
 use crate::processor::memory::MemoryBudget;
 use crate::workflow::registry::Registry;
 
@@ -21,6 +22,8 @@ pub(crate) struct ProcessorConfig {
     pub(crate) attempts_lost_max: u32,
     /// The bytes that the worker may keep in memory.
     pub(crate) memory: MemoryBudget,
+    /// What the worker counts.
+    pub(crate) metrics: Metrics,
     /// How many bytes may wait for an append before no more input is taken.
     pub(crate) outbox_bytes_max: usize,
     /// How many bytes of messages or of histories are read at once.

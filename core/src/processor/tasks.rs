@@ -148,7 +148,9 @@ impl Recorder<'_> {
     ) {
         let TaskEnd::Committed(result) = end else { return self.drop_late(id, reference) };
         let Some(live) = self.runs.get_mut(id) else { return };
-        tracing::info!(run = %id, %call, "an activity that the run gave up was committed, and is logged");
+        if self.outbox.allows_line("activity.committed-late") {
+            tracing::info!(run = %id, %call, "an activity that the run gave up was committed, and is logged");
+        }
         let progress = live.run().resolve(now, Event::ActivityCompleted { id: call, result });
         self.record(id, progress, &[reference], now);
     }
@@ -170,7 +172,9 @@ impl Recorder<'_> {
 
     /// A message is of no use any more: the run gave the activity of a task up, or is over.
     pub(super) fn drop_late(&mut self, run: RunId, reference: MessageRef) {
-        tracing::info!(%run, message = %reference.number, "a message came too late, and is dropped");
+        if self.outbox.allows_line("message.late") {
+            tracing::info!(%run, number = %reference.number, "a message came too late, and is dropped");
+        }
         let mut group = Group::new(run);
         group.consumed.push(reference);
         match self.runs.get_mut(run) {

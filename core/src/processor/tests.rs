@@ -44,6 +44,7 @@ use crate::log::message::{Flag, Message};
 use crate::log::past_event::PastEvent;
 use crate::log::stored_history::decode;
 use crate::log::wire;
+use crate::observe::metrics::Metrics;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
 use crate::processor::children::ChildStart;
@@ -155,6 +156,7 @@ impl Fixture {
             deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
             attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
             memory: MemoryBudget::new(256 << 20),
+            metrics: Metrics::default(),
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             page_bytes_max: limits::PAGE_BYTES_MAX,
             handover_grace: SECOND,
@@ -295,6 +297,7 @@ impl Fixture {
                 retry: RetryPolicy::none(),
                 deadline,
                 grace_until,
+                trace: None,
             },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });

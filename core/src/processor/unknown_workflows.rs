@@ -136,6 +136,7 @@ mod tests {
             retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
+            trace: None,
         };
         received(reference(1), message)
     }

@@ -6,7 +6,7 @@ use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
-use crate::run::{Progress, Run};
+use crate::run::{FailedActivity, Progress, Run};
 use crate::store::tasks::executor_of;
 
 impl Run {
@@ -149,6 +149,20 @@ impl Run {
         self.state.activities.get(id).is_some_and(|activity| activity.compensation)
     }
 
+    /// The activity that fails with an event, which its state will not have any more.
+    pub(super) fn failed_activity(&self, event: &Event) -> Option<FailedActivity> {
+        let (Event::ActivityFailed { id, .. } | Event::CompensationFailed { id, .. }) = event else {
+            return None;
+        };
+        let activity = self.state.activities.get(*id)?;
+        Some(FailedActivity {
+            call: *id,
+            activity: activity.name.clone(),
+            attempts: activity.attempt,
+            attempts_max: activity.options.get().retry.attempts_max(),
+        })
+    }
+
     /// Logs an event that the program does not see.
     pub(crate) fn note(&mut self, at: Timestamp, event: Event) -> Progress {
         let mut progress = Progress::default();
@@ -164,6 +178,7 @@ impl Progress {
         self.take_steps(later.steps, &later.dropped_steps);
         self.successor = self.successor.take().or(later.successor);
         self.dropped_steps.append(&mut later.dropped_steps);
+        self.failed.append(&mut later.failed);
         self.requests.append(&mut later.requests);
     }
 }

@@ -10,6 +10,7 @@ use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
+use crate::observe::spans::in_replay;
 use crate::run::decision::Decided;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
@@ -264,7 +265,7 @@ impl Replay {
             program.reuse(room);
         }
         let poll = || program.apply(due.seq, due.at, &due.event, locals);
-        match self.run.state.in_span(&due.event, true, poll) {
+        match in_replay(poll) {
             Ok(decisions) => {
                 let mut output = decisions.output;
                 if let Some(sources) = &mut self.sources {

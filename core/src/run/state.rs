@@ -4,9 +4,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tracing::Level;
-use tracing::level_filters::LevelFilter;
-
 use crate::data::call_map::CallMap;
 use crate::data::chain::{ChainLink, RunRetry};
 use crate::data::child::Parent;
@@ -19,8 +16,10 @@ use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
+use crate::observe::spans::OfRun;
 use crate::run::children::Children;
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask, Round};
 use crate::run::unanswered::Unanswered;
@@ -38,6 +37,8 @@ pub(crate) struct RunState {
     pub(crate) chain: Option<Box<ChainLink>>,
     /// The retries of the whole run. Boxed, because few runs have any.
     pub(crate) retry: Option<Box<RunRetry>>,
+    /// The place in a trace at which the run was started. Boxed, because many runs have none.
+    pub(crate) trace: Option<Box<TraceContext>>,
     /// The number of the last event.
     pub(crate) seq: Option<EventSeq>,
     /// The time of the last event.
@@ -73,8 +74,8 @@ pub(crate) struct RunState {
     pub(crate) compensating: Option<CommandId>,
     /// What failed, in the rounds as well.
     pub(crate) uncompensated: Vec<Uncompensated>,
-    /// The request to cancel; that of a deadline has no reason.
-    pub(crate) cancel: Option<CancelRequest>,
+    /// The request to cancel; that of a deadline has no reason. Boxed, because few runs have one.
+    pub(crate) cancel: Option<Box<CancelRequest>>,
     /// Boxed, because few runs have them.
     pub(crate) limits: Option<Box<RunLimits>>,
     pub(crate) paused: Option<Box<Pause>>,
@@ -142,6 +143,7 @@ impl RunState {
             input: None,
             chain: None,
             retry: None,
+            trace: None,
             seq: None,
             now: Timestamp::MIN,
             lease: None,
@@ -219,19 +221,15 @@ impl RunState {
         self.activities.iter().filter(move |(_, activity)| here(activity)).map(|(id, _)| id)
     }
 
-    /// Runs the user's code, which takes a resolution, in a tracing span. Nothing is done for a span that no subscriber
-    /// records, because a replay polls for every other event.
-    pub(crate) fn in_span<T>(&self, resolution: &Event, replay: bool, poll: impl FnOnce() -> T) -> T {
-        if LevelFilter::current() < Level::INFO {
-            return poll();
-        }
-        let (workflow, key) = if let Event::RunStarted { workflow, key, .. } = resolution {
+    /// The run, for the span of the pass in which its code takes a resolution.
+    pub(crate) fn of_pass<'a>(&'a self, resolution: &'a Event) -> OfRun<'a> {
+        let (workflow, key, trace) = if let Event::RunStarted { workflow, key, trace, .. } = resolution {
             // The state does not contain them yet.
-            (workflow, key.as_deref())
+            (workflow, key, trace)
         } else {
-            (&self.workflow, self.key.as_deref())
+            (&self.workflow, &self.key, &self.trace)
         };
-        tracing::info_span!("run", run = %self.id, %workflow, key, replay).in_scope(poll)
+        OfRun { run: self.id, workflow, key: key.as_deref(), trace: trace.as_deref() }
     }
 
     /// Whether an activity has failed before and is retried.
@@ -331,7 +329,7 @@ impl RunState {
             }
             Event::CancelRequested { message, reason } => {
                 self.messages.insert(*message, at);
-                self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
+                self.cancel.get_or_insert_with(|| Box::new(CancelRequest { reason: reason.clone() }));
             }
             Event::DeadlinePassed { .. } => self.deadline_passed(),
             Event::RunPaused { message, reason } => {
@@ -375,6 +373,7 @@ impl RunState {
             run_retry,
             deadline,
             grace_until,
+            trace,
         } = event
         else {
             return;
@@ -384,6 +383,7 @@ impl RunState {
         self.key.clone_from(key);
         self.chain = chain.map(Box::new);
         self.retry.clone_from(run_retry);
+        self.trace.clone_from(trace);
         self.lease = Some(*lease);
         self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));
         if let Some(at) = *start_at {
@@ -513,7 +513,7 @@ impl RunState {
             self.deadlines.insert(Deadline { at, kind: DeadlineKind::Grace, id });
         }
         if self.cancel.is_none() {
-            self.cancel = Some(CancelRequest { reason: None });
+            self.cancel = Some(Box::new(CancelRequest { reason: None }));
             limits.cancelled = true;
         }
     }

@@ -129,6 +129,7 @@ impl Run {
             // They limit the time of the whole chain.
             deadline,
             grace_until,
+            trace: state.trace.clone(),
         };
         let known = known_messages(state, &left, at);
         let known = (!known.is_empty()).then_some(Event::MessagesKnown { messages: KnownMessages(known) });

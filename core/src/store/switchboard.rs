@@ -12,6 +12,7 @@ use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::store::watch::Notice;
 
 /// Connects the clients and the workers of a process that share a store. The store creates it with `default` and returns
@@ -34,6 +35,8 @@ pub(crate) struct LocalStart {
     pub(crate) retry: RetryPolicy,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) grace_until: Option<Timestamp>,
+    /// The place in a trace at which it is started.
+    pub(crate) trace: Option<Box<TraceContext>>,
     /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Receives the run's end, if it ends while it is in this process's memory.

@@ -13,6 +13,8 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
 use crate::host::{Host, program_written_at};
+use crate::observe::metrics::Metrics;
+use crate::observe::propagator::TracePropagator;
 use crate::processor::memory::MemoryBudget;
 use crate::processor::setup::ProcessorConfig;
 use crate::store::Store;
@@ -55,6 +57,7 @@ impl WorkerBuilder {
                 deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
                 attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
                 memory: MemoryBudget::new(limits::MEMORY_MAX),
+                metrics: Metrics::default(),
                 outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
                 page_bytes_max: limits::PAGE_BYTES_MAX,
                 handover_grace: limits::HANDOVER_GRACE,
@@ -105,6 +108,15 @@ impl WorkerBuilder {
     #[must_use]
     pub fn one_queue(mut self) -> Self {
         self.config.one_queue = true;
+        self
+    }
+
+    /// Continues the traces in which runs were started in the spans of their passes and attempts, such as with OpenTelemetry. What
+    /// activities start by [`ActivityContext::client`](crate::activity::ActivityContext::client) continues the attempt's trace. By
+    /// default there is none. See [`TracePropagator`] for an example.
+    #[must_use]
+    pub fn trace_propagator(mut self, propagator: impl TracePropagator) -> Self {
+        self.definitions.propagator = Some(Arc::new(propagator));
         self
     }
 

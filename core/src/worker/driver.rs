@@ -168,7 +168,10 @@ impl Driver {
         self.requests.close_unused();
         self.claim_if_done();
         self.processor.publish_memory(turn.now);
-        self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
+        self.processor.pass_line_limit(turn.now);
+        self.with.executor.pass_line_limit();
+        let (shards, runs) = (self.processor.kept_shards().count(), self.processor.live_runs());
+        self.with.gauge.set(shards, runs, self.processor.next_deadline());
         busy
     }
 
@@ -406,7 +409,7 @@ impl Drop for Driver {
         if !interrupted.is_empty() {
             drop(self.with.tasks.send(TaskInput::Interrupted(interrupted)));
         }
-        self.with.gauge.set(0, None);
+        self.with.gauge.set(0, 0, None);
     }
 }
 

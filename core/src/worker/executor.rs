@@ -1,13 +1,12 @@
 //! Executes activities and steps as tasks of the host. It must not decide anything: outcomes go back to the processor.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
@@ -19,6 +18,9 @@ use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host};
 use crate::log::attempt::Attempt;
+use crate::observe::line_limit::{LineLimit, write_left_out};
+use crate::observe::metrics::Metrics;
+use crate::observe::spans::{self, OfRun, StepTag, in_attempt};
 use crate::processor::memory::{MemoryBudget, Room};
 use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
@@ -57,6 +59,16 @@ struct Shared {
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: CurrentExecutor,
+    /// Limits the lines about attempts and tasks.
+    line_limit: Mutex<LineLimit>,
+}
+
+/// A step that is to be executed.
+pub(crate) struct StepOf {
+    pub(crate) run: RunId,
+    pub(crate) workflow: Name,
+    pub(crate) tag: StepTag,
+    pub(crate) step: Box<StepRequest>,
 }
 
 /// Permits work to start while its token is not cancelled and its lease can be trusted.
@@ -132,8 +144,14 @@ impl Executor {
         memory: MemoryBudget,
         current: CurrentExecutor,
     ) -> Self {
-        let (services, steps_take) = (Arc::new(services), MeanDuration::default());
-        Self(Arc::new(Shared { services, slots, steps_take, memory, current }))
+        Self(Arc::new(Shared {
+            services: Arc::new(services),
+            slots,
+            steps_take: MeanDuration::default(),
+            memory,
+            current,
+            line_limit: Mutex::default(),
+        }))
     }
 
     fn host(&self) -> &dyn Host {
@@ -143,6 +161,11 @@ impl Executor {
     /// The slots of this process's own attempts and steps.
     pub(crate) fn slots(&self) -> &Slots {
         &self.0.slots
+    }
+
+    /// What the worker counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.services.metrics
     }
 
     /// Whether further attempts would wait so long for a slot that others should execute them.
@@ -174,21 +197,19 @@ impl Executor {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let takes = activity.takes.get().unwrap_or(UNKNOWN);
         let (this, waiting) = (self.clone(), slots.line_up(Work { takes, is_task: task.is_some() }));
-        // The activity's own log lines carry this span.
-        let span = tracing::info_span!(
-            "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
-            activity = %attempt.activity, attempt = attempt.attempt
-        );
         let work = async move {
             let Some(slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token);
             let token = cancellation.token();
             let context = this.context(&attempt, &cancellation, task.clone());
+            let _running = this.0.services.metrics.begin_attempt();
+            let span = spans::attempt(&attempt, &this.0.services.propagator);
             // Deserializing the input runs user code, too.
-            let begun = caught(|| activity.code.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
-                Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
-            });
+            let begun = caught(|| span.in_scope(|| activity.code.attempt(context, &attempt.input)))
+                .unwrap_or_else(|panic| {
+                    Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
+                });
             let work = match begun {
                 Ok(work) => work,
                 Err(problem) => return reply(AttemptOutcome::Unreadable(problem)),
@@ -201,7 +222,7 @@ impl Executor {
                 input: Some(&attempt.input),
                 cancellation: &cancellation,
             };
-            let work = this.host().attempt(of, work);
+            let work = this.host().attempt(of, in_attempt(span, work));
             let limit = pin!(async {
                 match attempt.options.get().start_to_close {
                     Some(limit) => this.host().sleep(limit).await,
@@ -210,9 +231,11 @@ impl Executor {
             });
             let (cancelled, began) = (pin!(token.cancelled()), this.host().monotonic());
             let ended = select(work, select(limit, cancelled)).await;
-            activity.takes.note(this.host().monotonic().saturating_sub(began));
+            let took = this.host().monotonic().saturating_sub(began);
+            activity.takes.note(took);
             match ended {
                 Either::Left((result, _)) => {
+                    this.0.services.metrics.attempt_ended(took, result.is_ok());
                     let Some(room) = this.room(&result, token).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
                     drop(slot);
@@ -228,6 +251,7 @@ impl Executor {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     let failed = Err(Failure::new("timed-out", message));
+                    this.0.services.metrics.attempt_ended(took, false);
                     reply(AttemptOutcome::Ended(failed, this.0.memory.take(0)));
                     cancel(token);
                     this.wind_down(work).await;
@@ -235,41 +259,51 @@ impl Executor {
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
             }
         };
-        self.host().spawn(Box::pin(work.instrument(span)));
+        self.host().spawn(Box::pin(work));
     }
 
     /// Executes a step, up to its last attempt, unless its token is cancelled.
     pub(crate) fn execute_step(
         &self,
-        run: RunId,
-        workflow: Name,
-        mut step: Box<StepRequest>,
+        of: StepOf,
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
         let takes = self.0.steps_take.get().unwrap_or(UNKNOWN);
         let (this, waiting) = (self.clone(), self.0.slots.line_up(Work { takes, is_task: false }));
+        let StepOf { run, workflow, tag, mut step } = of;
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
-        let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
             let Some(_slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
+            let (key, trace) = (tag.key.as_deref(), tag.trace.as_deref());
+            let of_run = OfRun { run, workflow: &workflow, key, trace };
+            let _running = this.0.services.metrics.begin_attempt();
             let cancellation = Cancellation::new(token.clone());
             let work = async {
                 let mut attempt = 1;
                 loop {
-                    let (name, cancellation) = (&step.name, &cancellation);
+                    let (name, cancellation, propagator) =
+                        (&step.name, &cancellation, &this.0.services.propagator);
                     let of = AttemptOf { run, call: step.id, attempt, name, input: None, cancellation };
                     let task = &mut step.task;
-                    let work = guarded(async { task().await });
+                    let span = spans::step_attempt(of_run, (&step.name, step.id, attempt), propagator);
+                    let work = in_attempt(span, guarded(async { task().await }));
+                    let began = this.host().monotonic();
                     let result = this.host().attempt(of, work).await;
+                    this.0
+                        .services
+                        .metrics
+                        .attempt_ended(this.host().monotonic().saturating_sub(began), result.is_ok());
                     let delay = match &result {
                         Ok(_) => None,
                         Err(failure) => step.retry.delay_after(attempt, failure, seed),
                     };
-                    let Some(delay) = delay else { return result };
+                    let (Some(delay), Err(failure)) = (delay, &result) else { return result };
+                    this.step_failed(of_run, &step, attempt, delay, failure);
                     this.host().sleep(delay).await;
                     attempt += 1;
+                    this.0.services.metrics.attempts_started.add(1);
                 }
             };
             let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host().monotonic());
@@ -286,7 +320,40 @@ impl Executor {
                 }
             }
         };
-        self.host().spawn(Box::pin(work.instrument(span)));
+        self.host().spawn(Box::pin(work));
+    }
+
+    /// Logs that an attempt of a step failed and another one follows, of which the run's log says nothing.
+    fn step_failed(
+        &self,
+        of: OfRun<'_>,
+        step: &StepRequest,
+        attempt: u32,
+        delay: Duration,
+        failure: &Failure,
+    ) {
+        if !self.allows_line("step.attempt-failed") {
+            return;
+        }
+        let OfRun { run, workflow, key, .. } = of;
+        let (activity, call, attempts_max) = (&step.name, step.id, step.retry.attempts_max());
+        tracing::warn!(
+            %run, %workflow, key, %activity, %call, attempt, attempts_max, again_in = ?delay,
+            failure_type = %failure.type_name, %failure, "an attempt of a step failed"
+        );
+    }
+
+    /// Whether a line of this kind may be written now.
+    pub(crate) fn allows_line(&self, kind: &'static str) -> bool {
+        self.pass_line_limit();
+        self.0.line_limit.lock().unwrap_or_else(PoisonError::into_inner).allows(kind)
+    }
+
+    /// Another second may have begun: the log is told what was left out of the one before.
+    pub(crate) fn pass_line_limit(&self) {
+        let second = self.host().monotonic().as_secs();
+        let left_out = self.0.line_limit.lock().unwrap_or_else(PoisonError::into_inner).pass(second);
+        write_left_out(&self.0.services.worker, left_out);
     }
 
     fn context(

@@ -7,15 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::data::id_map::IdMap;
-use crate::data::name::Name;
 use crate::log::attempt::Attempt;
 use crate::store::tasks::{HeldTask, TaskClaim};
 use crate::worker::environment::Environment;
-use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
+use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, StepOf, cancel};
 use crate::worker::input::{EndedStep, Input};
 use crate::worker::tasks::input::{TaskInput, TaskOf};
 use crate::worker::ticket::{HandedOutAs, Ticket};
-use crate::workflow::command::StepRequest;
 
 /// What the executor has of one driver.
 pub(super) struct HandedOut {
@@ -60,19 +58,12 @@ impl HandedOut {
     }
 
     /// Has a step executed, likewise.
-    pub(super) fn execute_step(
-        &mut self,
-        with: &Environment,
-        trust: &Arc<LeaseTrust>,
-        run: RunId,
-        workflow: Name,
-        step: Box<StepRequest>,
-    ) {
-        let (lease, id, name) = (self.lease, step.id, step.name.clone());
+    pub(super) fn execute_step(&mut self, with: &Environment, trust: &Arc<LeaseTrust>, step: StepOf) {
+        let (lease, run, id, name) = (self.lease, step.run, step.step.id, step.step.name.clone());
         let (token, outbox) = (with.attempts.child_token(), with.outbox.clone());
         let handed = self.begin(run, id, token.clone(), None);
         let permit = StartPermit { token, trust: Arc::clone(trust), ticket: None };
-        with.executor.execute_step(run, workflow, step, permit, move |result, room| {
+        with.executor.execute_step(step, permit, move |result, room| {
             let ended = Box::new(EndedStep { step: name, result, room });
             drop(outbox.send(Input::StepEnded { lease, run, id, handed, ended }));
         });

@@ -49,6 +49,7 @@ impl LeaseLoop {
         self.with.meter.begin(&*self.with.host);
         let mut setbacks = Setbacks::new(self.with.host.clone(), self.with.lease_ttl);
         while let Some((loss, served)) = self.serve_a_lease(&mut mailbox).await {
+            self.config.metrics.leases_lost.add(1);
             let pause = self.set_back(&mut setbacks, &loss, served)?;
             if !pause.is_zero() {
                 select(pin!(self.told_to_stop(&mut mailbox)), self.with.host.sleep(pause)).await;

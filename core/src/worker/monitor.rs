@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use crate::data::time::Timestamp;
+use crate::observe::metrics::{Metrics, WorkerMetrics};
 use crate::processor::memory::MemoryBudget;
 
 /// The metrics that one processor publishes. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Gauge {
     live_runs: Arc<AtomicUsize>,
+    shards: Arc<AtomicUsize>,
     /// In microseconds since 1970; `i64::MAX` stands for none.
     next_deadline: Arc<AtomicI64>,
 }
 
 impl Gauge {
-    pub(super) fn set(&self, live_runs: usize, next_deadline: Option<Timestamp>) {
+    pub(super) fn set(&self, shards: usize, live_runs: usize, next_deadline: Option<Timestamp>) {
+        self.shards.store(shards, Ordering::Relaxed);
         self.live_runs.store(live_runs, Ordering::Relaxed);
         self.next_deadline.store(next_deadline.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
     }
@@ -24,7 +27,8 @@ impl Gauge {
 
 impl Default for Gauge {
     fn default() -> Self {
-        Self { live_runs: Arc::default(), next_deadline: Arc::new(AtomicI64::new(i64::MAX)) }
+        let (live_runs, shards) = (Arc::default(), Arc::default());
+        Self { live_runs, shards, next_deadline: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 }
 
@@ -32,11 +36,38 @@ impl Default for Gauge {
 /// it; clones read the same worker.
 #[derive(Clone, Debug)]
 pub struct WorkerMonitor {
+    pub(super) worker: String,
+    pub(super) queue: String,
+    pub(super) slots: usize,
+    pub(super) metrics: Metrics,
     pub(super) gauges: Vec<Gauge>,
     pub(super) memory: MemoryBudget,
 }
 
 impl WorkerMonitor {
+    /// All metrics of the worker at this moment. Counters begin at 0 when the worker is built.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).name("emails-1").build()?;
+    /// let metrics = worker.monitor().metrics();
+    /// assert_eq!((metrics.worker.as_str(), metrics.runs_started), ("emails-1", 0));
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    pub fn metrics(&self) -> WorkerMetrics {
+        let shards = self.gauges.iter().map(|gauge| gauge.shards.load(Ordering::Relaxed)).sum::<usize>();
+        WorkerMetrics {
+            worker: self.worker.clone(),
+            queue: self.queue.clone(),
+            shards: shards as u64,
+            live_runs: self.live_runs() as u64,
+            memory_bytes: self.memory_bytes() as u64,
+            memory_bytes_max: self.memory_max() as u64,
+            slots: self.slots as u64,
+            ..self.metrics.snapshot()
+        }
+    }
+
     /// The number of runs in the worker's memory. Parked runs are not among them; before and after the worker runs it is 0.
     ///
     /// ```

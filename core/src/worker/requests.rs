@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture, pending};
 
+use crate::data::limits;
 use crate::host::{Host, StoreClock};
+use crate::observe::metrics::Metrics;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
 use crate::processor::reads::StoreRead;
@@ -24,7 +26,14 @@ use crate::worker::status::ProcessorStatus;
 /// How long reads back off after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);
 
-type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
+/// An append that ended, how long it took, and its result.
+pub(super) struct AppendDone {
+    session: Box<dyn Session>,
+    append: Arc<Append>,
+    took: Duration,
+    result: Result<Appended, StoreError>,
+}
+
 type ReadDone = (Box<dyn Session>, StoreRead, Result<ReadAnswer, StoreError>);
 
 /// A request that ended, and its result.
@@ -47,6 +56,7 @@ pub(super) struct Requests {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
     status: Arc<ProcessorStatus>,
+    metrics: Metrics,
     sessions: Sessions,
     append: Option<BoxFuture<'static, AppendDone>>,
     read: Option<BoxFuture<'static, ReadDone>>,
@@ -68,6 +78,7 @@ impl Requests {
             host: Arc::clone(&with.host),
             clock: Arc::clone(&with.clock),
             status: Arc::clone(&with.status),
+            metrics: with.executor.metrics().clone(),
             sessions: Sessions::new(with, session),
             append: None,
             read: None,
@@ -160,9 +171,10 @@ impl Requests {
     /// Hands the answer to the processor. Returns an error that ends the lease.
     pub(super) fn answer(&mut self, done: Done, processor: &mut Processor) -> Result<(), StoreError> {
         match done {
-            Done::Append((session, result)) => {
+            Done::Append(AppendDone { session, append, took, result }) => {
                 self.append = None;
                 self.sessions.give_back(session);
+                self.note_append(&append, took, &result);
                 self.append_done(result, processor)
             }
             Done::Read((session, read, answer)) => {
@@ -174,6 +186,23 @@ impl Requests {
                 self.sessions.opened(opened);
                 Ok(())
             }
+        }
+    }
+
+    /// Counts an append, and logs one that was slow.
+    fn note_append(&self, append: &Append, took: Duration, result: &Result<Appended, StoreError>) {
+        if result.is_err() {
+            return self.metrics.appends_declined.add(1);
+        }
+        let events = append.frames.iter().map(|frame| u64::from(frame.count)).sum();
+        let bytes = append.frames.iter().map(|frame| frame.body.len() as u64).sum();
+        self.metrics.append_seconds.note(took);
+        self.metrics.appends.add(1);
+        self.metrics.events_appended.add(events);
+        self.metrics.bytes_appended.add(bytes);
+        if took >= limits::APPEND_SLOW {
+            let ProcessorStatus { worker, place: processor, .. } = &*self.status;
+            tracing::warn!(worker, processor, ?took, events, bytes, "an append was slow");
         }
     }
 
@@ -232,7 +261,7 @@ async fn send_append(
     status: Arc<ProcessorStatus>,
 ) -> AppendDone {
     let runs = append.frames.chunk_by(|one, other| one.run == other.run).count();
-    let mut delays = backoff(&*host);
+    let (mut delays, began) = (backoff(&*host), host.monotonic());
     loop {
         match status.append.watch(&*host, runs, session.append(&append)).await {
             // It is unknown whether the append was applied, or the database must be repaired first: the identical append is
@@ -240,7 +269,10 @@ async fn send_append(
             Err(StoreError::Unavailable { definite: false, .. } | StoreError::Misconfigured { .. }) => {
                 host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
             }
-            result => return (session, result),
+            result => {
+                let took = host.monotonic().saturating_sub(began);
+                return AppendDone { session, append, took, result };
+            }
         }
     }
 }

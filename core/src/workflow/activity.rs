@@ -20,6 +20,8 @@ use crate::data::options::ActivityOptions;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
+use crate::observe::metrics::Metrics;
+use crate::observe::spans::Propagator;
 use crate::store::Store;
 use crate::store::tasks::queue_of;
 
@@ -126,6 +128,10 @@ pub(crate) struct Services {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<StoreClock>,
     pub(crate) store: Arc<dyn Store>,
+    /// The worker's name, for its log.
+    pub(crate) worker: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) propagator: Propagator,
     pub(crate) payload_bytes_max: usize,
     /// What the client of the attempts is made of, once one has asked for it. This room does not know clients.
     pub(crate) client: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -144,6 +150,9 @@ impl Services {
             host: Arc::new(crate::host::SystemHost::current()),
             clock: Arc::default(),
             store: Arc::new(crate::client::tests::fake::FakeStore::default()),
+            worker: "worker".to_owned(),
+            metrics: Metrics::default(),
+            propagator: None,
             payload_bytes_max: crate::data::limits::PAYLOAD_BYTES_MAX,
             client: OnceLock::new(),
         }

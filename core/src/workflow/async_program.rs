@@ -15,6 +15,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::log::event::Event;
+use crate::observe::spans::Propagator;
 use crate::workflow::bare::{BareRuntime, UndrivenRuntime, Violation};
 use crate::workflow::command::Issued;
 use crate::workflow::context::Context;
@@ -381,6 +382,10 @@ impl Program for AsyncProgram {
         Ok(Decisions { output: self.scope.take_output(), end })
     }
 
+    fn propagator(&self) -> Propagator {
+        self.bare.propagator()
+    }
+
     fn reuse(&mut self, room: Vec<Issued>) {
         self.scope.reuse(room);
     }
@@ -422,7 +427,8 @@ impl Drop for AsyncProgram {
         if (future.is_some() || !handlers.is_empty() || !served.is_empty())
             && let Err(violation) = self.bare.run(|_| drop((future, handlers, served)))
         {
-            tracing::warn!(run = %self.scope.run(), "the workflow's code could not be dropped when the run left memory: {}", self.diagnosis(&violation));
+            let diagnosis = self.diagnosis(&violation);
+            tracing::warn!(run = %self.scope.run(), "the workflow's code could not be dropped when the run left memory: {diagnosis}");
         }
         shielded("the drop of a waker", || self.scope.forget_calls());
     }

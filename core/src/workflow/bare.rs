@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeMetrics};
 
 use crate::guard::{Panic, caught, shielded};
+use crate::observe::spans::Propagator;
 
 /// The runtime in which a processor polls. The runtime of the processor itself, if any, is not affected.
 #[derive(Debug, Default)]
 pub(crate) struct BareRuntime {
     undriven: Mutex<Arc<UndrivenRuntime>>,
+    /// What continues traces in the spans of what is polled here.
+    propagator: Propagator,
 }
 
 /// A runtime that is never driven.
@@ -67,6 +70,15 @@ static SPAWN: Operation = Operation {
 };
 
 impl BareRuntime {
+    /// A runtime with what continues traces in it.
+    pub(crate) fn new(propagator: Propagator) -> Self {
+        Self { undriven: Mutex::default(), propagator }
+    }
+
+    pub(crate) fn propagator(&self) -> Propagator {
+        self.propagator.clone()
+    }
+
     /// Runs a piece of workflow code in the runtime that it is given. The code may create, poll, wake or drop its future.
     pub(crate) fn run<T>(&self, code: impl FnOnce(&UndrivenRuntime) -> T) -> Result<T, Violation> {
         self.renewed_after(self.idle_runtime().run(code))

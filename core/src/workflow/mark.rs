@@ -139,6 +139,7 @@ mod tests {
             parent_call: None,
             chain: None,
             run_retry: None,
+            trace: None,
         };
         program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };

@@ -7,6 +7,7 @@ use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
+use crate::observe::spans::Propagator;
 use crate::workflow::command::Issued;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
@@ -30,6 +31,9 @@ pub(crate) trait Program {
         resolution: &Event,
         locals: Locals,
     ) -> Result<Decisions, Fault>;
+
+    /// What continues traces in the spans of its passes.
+    fn propagator(&self) -> Propagator;
 
     /// Why an update is not to be delivered, by the check of its definition, if the code has named that. It changes nothing,
     /// and needs no history.

@@ -10,6 +10,7 @@ use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
 use crate::error::Error;
 use crate::guard::Guarded;
+use crate::observe::spans::Propagator;
 use crate::store::Store;
 use crate::workflow::Workflow;
 use crate::workflow::activity::Activity;
@@ -38,6 +39,8 @@ pub(crate) struct Definitions {
     workflows: BTreeMap<&'static str, Arc<MakeFuture>>,
     activities: BTreeMap<&'static str, Arc<RegisteredActivity>>,
     pub(crate) payload_bytes_max: usize,
+    /// What continues traces in the spans of runs and attempts.
+    pub(crate) propagator: Propagator,
 }
 
 /// An activity, and how long its attempts take.
@@ -52,6 +55,7 @@ impl Default for Definitions {
             workflows: BTreeMap::new(),
             activities: BTreeMap::new(),
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+            propagator: None,
         }
     }
 }
@@ -126,7 +130,8 @@ impl Definitions {
 
 impl Registry {
     pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
-        Self { definitions, mark, bare: Arc::default(), child_ids: Arc::default() }
+        let bare = Arc::new(BareRuntime::new(definitions.propagator.clone()));
+        Self { definitions, mark, bare, child_ids: Arc::default() }
     }
 
     /// Says how its runs find the ids of their children.
@@ -253,6 +258,7 @@ mod tests {
                 parent_call: None,
                 chain: None,
                 run_retry: None,
+                trace: None,
             };
             program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };

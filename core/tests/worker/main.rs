@@ -10,6 +10,7 @@ mod logs;
 mod fleets;
 mod lines;
 mod losses;
+mod observed;
 mod panics;
 mod sessions;
 mod shutdown;

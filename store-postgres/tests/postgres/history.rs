@@ -65,6 +65,7 @@ fn schema_knows_the_code_and_the_fields_of_every_event() {
         "Option<ChainLink>" => "link?",
         "Option<Box<RunRetry>>" => "runretry?",
         "KnownMessages" => "hex",
+        "Option<Box<TraceContext>>" => "hex?",
         "Timestamp" => "time",
         "Payload" => "payload",
         "Failure" => "failure",

@@ -21,6 +21,7 @@ use crate::data::retry::RetryPolicy;
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::data::time_limits::TimeLimits;
+use crate::data::trace_context::TraceContext;
 use crate::error::Error;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
@@ -78,6 +79,8 @@ pub(super) struct CheckedStart {
     pub(super) limits: TimeLimits,
     pub(super) signal: Option<FollowUp>,
     pub(super) retry: RetryPolicy,
+    /// The place in a trace at which the run is started.
+    pub(super) trace: Option<Box<TraceContext>>,
 }
 
 impl CheckedStart {
@@ -133,6 +136,7 @@ impl PlacedStart {
             retry: self.start.retry.clone(),
             deadline: self.deadline,
             grace_until: self.grace_until,
+            trace: self.start.trace.clone(),
             accepted,
             closed,
         };
@@ -153,7 +157,7 @@ impl PlacedStart {
         repeated: bool,
     ) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, deadline, grace_until, start, .. } = self;
-        let CheckedStart { workflow, input, key, signal, retry, .. } = start;
+        let CheckedStart { workflow, input, key, signal, retry, trace, .. } = start;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             parent: None,
@@ -172,6 +176,7 @@ impl PlacedStart {
             retry,
             deadline,
             grace_until,
+            trace,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

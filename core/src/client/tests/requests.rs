@@ -285,6 +285,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         lease: LeaseId::FIRST,
         chain: None,
         run_retry: None,
+        trace: None,
     };
     store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));

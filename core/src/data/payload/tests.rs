@@ -284,10 +284,7 @@ fn wrong_json_is_refused_with_its_place() {
     }
     let wrong = Payload::from_json(r#"{"lines": [{"price": 1}, {"price": "two"}]}"#).unwrap();
     let error = wrong.decode::<BTreeMap<String, Vec<BTreeMap<String, u8>>>>().unwrap_err().to_string();
-    assert!(
-        error.contains("`lines[1].price`: invalid type: string \"two\", expected u8 at line 1"),
-        "{error}"
-    );
+    assert!(error.contains("`lines[1].price`: invalid type: string, expected u8 at line 1"), "{error}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::data::payload::{Encoding, Payload};
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::message::Flag;
 
 /// How many causes of a failure are stored; further ones are dropped. The bound keeps the reading and dropping of a chain
@@ -443,6 +444,19 @@ impl Part for ChainLink {
                 number: fields.take("number")?,
             })
         })
+    }
+}
+
+/// Its 25 bytes: the trace, the span, the flags.
+impl Part for Box<TraceContext> {
+    fn write(&self, to: &mut Writer) {
+        to.bytes(&self.to_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let start = from.at();
+        let read = TraceContext::from_bytes(from.byte_array()?);
+        read.map(Self::new).ok_or_else(|| Fault::new(start, "a trace or a span with the id 0"))
     }
 }
 

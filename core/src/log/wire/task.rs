@@ -1,5 +1,5 @@
-//! The stored form of a task's body: `[version, call, attempt, activity, input, scheduled-at, workflow, options, key]`. It
-//! must not know who executes the task.
+//! The stored form of a task's body: `[version, call, attempt, activity, input, scheduled-at, workflow, options, key,
+//! trace]`. It must not know who executes the task.
 
 use bytes::Bytes;
 
@@ -15,7 +15,8 @@ const VERSION: u64 = 1;
 /// Encodes the body of the task of an attempt. The run is not in it, because the task's id names it.
 pub(crate) fn encode_task(attempt: &Attempt) -> Bytes {
     let mut to = Writer::after(Vec::with_capacity(CAPACITY));
-    let Attempt { run: _, id, attempt, activity, input, options, workflow, key, scheduled_at } = attempt;
+    let Attempt { run: _, id, attempt, activity, input, options, workflow, key, scheduled_at, trace } =
+        attempt;
     to.fields(|fields| {
         fields.put(&VERSION);
         fields.put(id);
@@ -26,6 +27,7 @@ pub(crate) fn encode_task(attempt: &Attempt) -> Bytes {
         fields.put(workflow);
         fields.put(options);
         fields.put(key);
+        fields.put(trace);
     });
     to.finish().into()
 }
@@ -47,8 +49,9 @@ fn read(run: RunId, body: &Bytes) -> Decoded<Attempt> {
     let workflow = fields.take("workflow")?;
     let options = fields.take("options")?;
     let key = fields.take("key")?;
+    let trace = fields.take("trace")?;
     fields.end_of_body()?;
-    Ok(Attempt { run, id, attempt, activity, input, options, workflow, key, scheduled_at })
+    Ok(Attempt { run, id, attempt, activity, input, options, workflow, key, scheduled_at, trace })
 }
 
 #[cfg(test)]
@@ -58,7 +61,7 @@ mod tests {
     use super::*;
     use crate::data::options::ActivityOptions;
     use crate::data::time::Timestamp;
-    use crate::testing::{call, payload, run_id};
+    use crate::testing::{call, payload, run_id, trace};
 
     fn attempt() -> Attempt {
         Attempt {
@@ -71,6 +74,7 @@ mod tests {
             workflow: "film".into(),
             key: Some("film:42".to_owned()),
             scheduled_at: Timestamp::from_micros(1_767_268_800_123_456),
+            trace: Some(trace()),
         }
     }
 
@@ -79,9 +83,9 @@ mod tests {
         let body = encode_task(&attempt());
         assert_eq!(decode_task(run_id(1), &body), Ok(attempt()));
         let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
-        expect_test::expect!["890107026672656e646572486761207363656e651b00064752550dd2406466696c6d85f6181ef6f6636770756766696c6d3a3432"].assert_eq(&hex);
+        expect_test::expect!["8a0107026672656e646572486761207363656e651b00064752550dd2406466696c6d85f6181ef6f6636770756766696c6d3a343258194bf92f3577b34da6a3ce929d0e0e473600f067aa0ba902b701"].assert_eq(&hex);
         // Absent options and an absent key take no bytes.
-        let least = Attempt { options: ActivityOptions::default(), key: None, ..attempt() };
+        let least = Attempt { options: ActivityOptions::default(), key: None, trace: None, ..attempt() };
         assert_eq!(decode_task(run_id(1), &encode_task(&least)), Ok(least));
     }
 

@@ -96,6 +96,7 @@ fn large_starts_stay_within_the_budget() {
             retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
+            trace: None,
         };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });

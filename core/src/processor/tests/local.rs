@@ -28,6 +28,7 @@ pub(super) fn local_start(run: RunId, workflow: &'static str, input: u32) -> (Lo
         grace_until: None,
         accepted,
         closed,
+        trace: None,
     };
     (start, LocalRun { run, accepted: is_accepted, closed: is_closed })
 }
@@ -52,6 +53,7 @@ impl Fixture {
             retry: RetryPolicy::none(),
             deadline: None,
             grace_until: None,
+            trace: None,
         };
         self.submit(run, &start);
     }

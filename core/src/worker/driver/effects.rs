@@ -5,6 +5,7 @@ use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::processor::effect::Effect;
 use crate::worker::driver::Driver;
+use crate::worker::executor::StepOf;
 use crate::worker::tasks::input::TaskInput;
 
 impl Driver {
@@ -58,8 +59,9 @@ impl Driver {
             Effect::Execute(attempt) if self.shutdown.is_some() && !attempt.options.get().at_most_once => {}
             Effect::ExecuteStep { .. } if self.shutdown.is_some() => {}
             Effect::Execute(attempt) => self.handed_out.execute(&self.with, &self.trust, attempt),
-            Effect::ExecuteStep { run, workflow, step } => {
-                self.handed_out.execute_step(&self.with, &self.trust, run, workflow, step);
+            Effect::ExecuteStep { run, workflow, tag, step } => {
+                let step = StepOf { run, workflow, tag, step };
+                self.handed_out.execute_step(&self.with, &self.trust, step);
             }
             Effect::Abort { run, id } => self.handed_out.abort(run, id),
             Effect::HandOut { call, task } => self.handed_out.hand_out(&self.with, call, task),

@@ -127,6 +127,7 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         workflow: Name::from_static("tested"),
         key: None,
         scheduled_at: Timestamp::from_micros(0),
+        trace: None,
     };
     let (reply, answer) = oneshot::channel();
     executor.execute(&registry, Box::new(attempt), permit(executor), |outcome| drop(reply.send(outcome)));
@@ -143,13 +144,9 @@ fn begin_step(executor: &Executor, task: StepTask) -> oneshot::Receiver<AttemptR
     };
     let (reply, ended) = oneshot::channel();
     let permit = permit(executor);
-    executor.execute_step(
-        RunId::from_u128(1),
-        Name::from_static("tested"),
-        Box::new(step),
-        permit,
-        |result, _room| drop(reply.send(result)),
-    );
+    let (run, workflow, step) = (RunId::from_u128(1), Name::from_static("tested"), Box::new(step));
+    let step = StepOf { run, workflow, tag: StepTag::default(), step };
+    executor.execute_step(step, permit, |result, _room| drop(reply.send(result)));
     ended
 }
 

@@ -172,7 +172,9 @@ impl TaskLoop {
     /// A task that this build cannot read rests, and is then claimed by a build that can, or by this one again.
     pub(super) fn unreadable(&self, claim: TaskClaim, problem: String) -> ReturnedTask {
         let TaskId { run, seq } = claim.task;
-        tracing::error!(%run, task = %seq, worker = %self.worker, "the task waits for a worker that can read it: {problem}");
+        if self.executor.allows_line("task.unreadable") {
+            tracing::error!(%run, task = %seq, worker = %self.worker, "the task waits for a worker that can read it: {problem}");
+        }
         let pause = limits::TASK_UNREADABLE_PAUSE;
         let problem = Some(printable(&problem, limits::WAITING_ON_CHARS_MAX));
         ReturnedTask { claim, begun: false, pause, problem }

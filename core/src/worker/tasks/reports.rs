@@ -38,7 +38,9 @@ impl TaskLoop {
         for ((claim, _), answer) in settle.outcomes.iter().zip(answers) {
             if *answer == Settled::Late {
                 let TaskId { run, seq } = claim.task;
-                tracing::info!(%run, task = %seq, worker = %self.worker, "the outcome of a task came too late, and is dropped");
+                if self.executor.allows_line("task.late") {
+                    tracing::info!(%run, task = %seq, worker = %self.worker, "the outcome of a task came too late, and is dropped");
+                }
             }
         }
         running.held.settled(settle, answers);

@@ -19,6 +19,7 @@ use crate::data::payload::{Encoding, Payload};
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::table::{events, messages};
@@ -37,6 +38,14 @@ macro_rules! arbitrary {
     };
 }
 
+/// Nested pairs of the fields, because a tuple of strategies has at most 12.
+macro_rules! fields {
+    (any) => { Just(()) };
+    (any $type:ty, $($rest:tt)*) => { (any::<$type>(), fields!(any $($rest)*)) };
+    (names) => { () };
+    (names $name:ident, $($rest:tt)*) => { ($name, fields!(names $($rest)*)) };
+}
+
 /// Defines arbitrary events or messages from the rows of the table, in which every kind is equally likely.
 macro_rules! make_arbitrary {
     ($type:ident: $(
@@ -49,7 +58,7 @@ macro_rules! make_arbitrary {
     )*) => {
         arbitrary! {
             $type => Union::new([$(
-                (Just(()), $(any::<$field_type>(),)*).prop_map(|((), $($field,)*)| $type::$variant { $($field),* }).boxed(),
+                fields!(any $($field_type,)*).prop_map(|fields!(names $($field,)*)| $type::$variant { $($field),* }).boxed(),
             )*]);
         }
     };
@@ -74,6 +83,10 @@ arbitrary! {
     Name => text().prop_map(Self::from);
     ChainLink => any::<(RunId, RunId, u32)>()
         .prop_map(|(first, predecessor, number)| Self { first, predecessor, number });
+    Box<TraceContext> => any::<(u128, u64, u8)>().prop_map(|(trace, span, flags)| {
+        let (trace, span) = (trace.max(1).to_be_bytes(), span.max(1).to_be_bytes());
+        Self::new(TraceContext::new(trace, span, flags).expect("neither id is 0"))
+    });
     Box<RunRetry> => any::<(u32, RetryPolicy)>()
         .prop_map(|(attempt, policy)| Self::new(RunRetry { attempt, policy }));
     KnownMessages => vec(any::<(MessageId, Timestamp)>(), 0..3).prop_map(|known| {

@@ -17,6 +17,7 @@ use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
+use crate::testing::trace;
 
 const NOTHING: Payload = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[0xf6]));
 const ENCRYPTED: Payload = Payload::from_parts(Encoding::from_number(7), Bytes::from_static(b"secret"));
@@ -99,6 +100,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         run_retry: None,
         deadline,
         grace_until,
+        trace: None,
     };
     let started = |input, lease, key, start_at| limited(input, lease, key, start_at, None, None);
     let timed_out = |grace_until, uncompensated, skipped| Event::RunTimedOut {
@@ -107,7 +109,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         uncompensated,
         skipped,
     };
-    let child = |parent| Event::RunStarted {
+    let child = |parent, trace| Event::RunStarted {
         workflow: name("trial-onboarding"),
         input: NOTHING,
         key: None,
@@ -119,6 +121,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         run_retry: None,
         deadline: None,
         grace_until: None,
+        trace,
     };
     let continuing = |run_retry| Event::RunStarted {
         workflow: name("trial-onboarding"),
@@ -132,6 +135,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         run_retry,
         deadline: None,
         grace_until: None,
+        trace: None,
     };
     let retry = |attempt| {
         let policy = RetryPolicy::exponential().max_attempts(5).non_retryable(["card-declined"]);
@@ -154,7 +158,8 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("with a deadline", limited(NOTHING, 1, None, None, Some(NOON), None)),
         ("in JSON", started(JSON, 1, some("signup:43"), None)),
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
-        ("of a child", child(RUN)),
+        ("of a child", child(RUN, None)),
+        ("of a traced child", child(RUN, Some(trace()))),
         ("continuing another", continuing(None)),
         ("another attempt", continuing(retry(2))),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
@@ -332,6 +337,7 @@ fn child_events() -> Vec<(&'static str, Event)> {
 }
 
 /// Messages, each with the name of its case.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let limited = |input, key, start_at, repeated, deadline, grace_until| {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
@@ -345,10 +351,11 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             retry: RetryPolicy::none(),
             deadline,
             grace_until,
+            trace: None,
         }
     };
     let start = |input, key, start_at, repeated| limited(input, key, start_at, repeated, None, None);
-    let like_least = |parent, retry| Message::Start {
+    let like_least = |parent, retry, trace| Message::Start {
         workflow: name("trial-onboarding"),
         input: NOTHING,
         key: None,
@@ -358,9 +365,11 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         retry,
         deadline: None,
         grace_until: None,
+        trace,
     };
-    let retried = like_least(None, RetryPolicy::exponential().max_attempts(5));
-    let start_of_child = like_least(Some(Parent { run: RUN, call: LATE_ID }), RetryPolicy::none());
+    let retried = like_least(None, RetryPolicy::exponential().max_attempts(5), None);
+    let start_of_child = like_least(Some(Parent { run: RUN, call: LATE_ID }), RetryPolicy::none(), None);
+    let traced = like_least(None, RetryPolicy::none(), Some(trace()));
     let child_ended = |id, outcome| Message::ChildEnded { id, child: RUN, outcome };
     let ended = |id, task, outcome, committed| {
         let (task, committed) = (EventSeq::new(task), Flag(committed));
@@ -377,6 +386,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("repeated", start(NOTHING, None, None, true)),
         ("of a child", start_of_child),
         ("retried", retried),
+        ("traced", traced),
         ("least", signal(NOTHING, None)),
         ("all", signal(ENCRYPTED, some("click:7"))),
         ("in JSON", signal(JSON, None)),

@@ -1,0 +1,44 @@
+//! The dashboard for Grafana uses only metrics that exist, and nearly all of them.
+
+use std::collections::BTreeSet;
+
+use pgworkflows::serde_json::{self, Value};
+use pgworkflows::worker::{MetricValue, WorkerMetrics};
+
+/// Every name that a query of the dashboard may use.
+fn names() -> BTreeSet<String> {
+    let metrics = WorkerMetrics::default();
+    let suffixes = |value: MetricValue<'_>| match value {
+        MetricValue::Counter(_) => &["_total"][..],
+        MetricValue::Durations(_) => &["_bucket", "_count", "_sum"],
+        _ => &[""],
+    };
+    let names = metrics.all().into_iter();
+    names
+        .flat_map(|metric| {
+            suffixes(metric.value).iter().map(move |suffix| format!("{}{suffix}", metric.name))
+        })
+        .collect()
+}
+
+#[test]
+fn dashboard_uses_only_metrics_that_exist() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/grafana/pgworkflows.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().expect("it has panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().expect("a query")).collect();
+    let known = names();
+    let mut used = BTreeSet::new();
+    for query in &queries {
+        let words = query.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("pgworkflows_")) {
+            assert!(known.contains(word), "{word} in {query}");
+            used.insert(word.to_owned());
+        }
+    }
+    assert!(used.len() > 15, "{used:?}");
+    for panel in panels {
+        assert!(!panel["title"].as_str().unwrap_or_default().is_empty(), "{panel}");
+    }
+}

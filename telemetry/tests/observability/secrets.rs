@@ -1,0 +1,39 @@
+//! No payload is in any line, span or metric, whatever the level.
+
+use pgworkflows::store::Store;
+use pgworkflows::{MemoryStore, PostgresStore};
+use pgworkflows_pg_harness::Postgres;
+
+use crate::collector::Seen;
+use crate::world::{SECRET, drive};
+
+#[tokio::test]
+async fn payloads_appear_nowhere_with_the_memory_store() {
+    assert_no_secret(MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn payloads_appear_nowhere_with_postgres() {
+    let database = Postgres::shared().create_database().unwrap();
+    let store = PostgresStore::connect(database.url()).await.unwrap();
+    assert_no_secret(store).await;
+}
+
+async fn assert_no_secret(store: impl Store + Clone) {
+    let seen = Seen::listen();
+    let monitor = drive(store).await;
+    seen.end();
+    let lines = seen.all_lines();
+    assert!(
+        lines.iter().any(|line| line.level == "trace" && line.message == "an event"),
+        "every level is seen"
+    );
+    assert!(lines.iter().any(|line| line.message == "a run stalled"), "a payload was refused");
+    for line in &lines {
+        assert!(!format!("{line:?}").contains(SECRET), "{line:?}");
+    }
+    for span in seen.spans() {
+        assert!(!format!("{span:?}").contains(SECRET), "{span:?}");
+    }
+    assert!(!pgworkflows::prometheus::text([&monitor]).contains(SECRET));
+}

@@ -25,6 +25,7 @@ mod room;
 mod server;
 mod session;
 mod settings;
+mod sql;
 mod submit;
 mod time_limits;
 mod transactional;

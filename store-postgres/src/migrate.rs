@@ -57,7 +57,7 @@ impl Migration {
 }
 
 /// PostgreSQL lets everybody execute a new function. This takes that right back for the functions of this transaction, and leaves
-/// others alone that a user may have in the same schema.
+/// others alone that a user may have in the same schema. `roles.sql` grants it to roles.
 const REVOKE: &str = "
 do $$
 declare
@@ -92,6 +92,13 @@ pub(crate) fn script(schema: &Schema) -> String {
     text.push_str("commit;\n");
     text
 }
+
+/// The script that makes the roles, for a person to run.
+pub(crate) fn roles_script(schema: &Schema) -> String {
+    format!("begin;\n{SEARCH_PATH};\n\n{}\ncommit;\n", schema.fill(ROLES))
+}
+
+const ROLES: &str = include_str!("../migrations/roles.sql");
 
 /// Brings the schema up to date, or checks that it is up to date.
 pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ mod pool;
 mod pooler;
 mod query;
 mod recover;
+mod roles;
 mod room;
 mod server;
 mod session;

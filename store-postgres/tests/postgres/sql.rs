@@ -2,6 +2,7 @@
 
 mod bytes;
 mod fuzz;
+mod guide;
 mod messages;
 mod python;
 mod refusals;

@@ -220,7 +220,8 @@ async fn every_role_has_exactly_its_rights_to_every_object() {
         update             worker client
         verify             worker
         waiting_activities worker
-        withdraw_tasks     worker"#]].assert_eq(&lines(&world.database, functions).await);
+        withdraw_tasks     worker"#]]
+    .assert_eq(&lines(&world.database, functions).await);
     // Partitions are reached through their parents only, and numbers are drawn by inserts only
     let others = "
         select distinct c.relname from pg_class c

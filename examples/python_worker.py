@@ -2,8 +2,7 @@
 
 A workflow in Rust calls `ctx.activity::<Greet>(name).queue("python")`, where the activity's name is `greet`. Then:
 
-    pip install "psycopg[binary]"
-    DATABASE_URL=postgres://… python examples/python_worker.py
+    pip install "psycopg[binary]" && DATABASE_URL=postgres://… python examples/python_worker.py
 """
 
 import os, signal, sys, threading, time
@@ -22,7 +21,6 @@ def greet(transaction, name):
 
 
 ACTIVITIES = {"greet": greet}
-
 
 def execute(connection, task):
     try:
@@ -49,13 +47,14 @@ def keep(executor):
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 with psycopg.connect(URL, autocommit=True, row_factory=dict_row) as connection:
-    opened = connection.execute("select pgworkflows.open_executor('python', %s) as executor", [LEASE])
+    open_executor = "select pgworkflows.open_executor('python', %s, %s, %s) as executor"
+    opened = connection.execute(open_executor, [[QUEUE], list(ACTIVITIES), LEASE])
     executor = opened.fetchone()["executor"]
     threading.Thread(target=keep, args=[executor], daemon=True).start()
     connection.execute("listen pgworkflows_hints")
-    claim = "select * from pgworkflows.claim_tasks(%s, %s, activities => %s, lease => %s)"
+    claim = "select * from pgworkflows.claim_tasks(%s, %s, activities => %s)"
     while not connection.closed:
-        tasks = connection.execute(claim, [executor, QUEUE, list(ACTIVITIES), LEASE]).fetchall()
+        tasks = connection.execute(claim, [executor, QUEUE, list(ACTIVITIES)]).fetchall()
         for task in tasks:
             execute(connection, task)
         if not tasks:  # Until something happens, or a second has passed.

@@ -80,7 +80,7 @@ end
 $$;
 
 -- How long a lease is asked for.
-create function @schema@.check_lease(p_lease interval) returns bigint
+create function @schema@.check_lease(p_lease interval) returns interval
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -89,7 +89,7 @@ begin
         perform @schema@.refuse('PW101', format('the lease is %s', coalesce(p_lease::text, 'null')),
                                 'give at least a second and at most a day');
     end if;
-    return extract(epoch from p_lease) * 1000000;
+    return p_lease;
 end
 $$;
 
@@ -708,34 +708,39 @@ begin
 end
 $$;
 
--- Makes an executor: the right of a process to execute tasks, until its lease ends.
-create function @schema@.open_executor(worker text, lease interval default '1 minute') returns bigint
+-- A transaction of a caller may stay open, so none of these functions locks what a heartbeat or an append waits for: neither the
+-- heads of queues, which only the library's own calls move, nor an executor's row beyond share mode, except to renew it. Heartbeats
+-- of workers fence executors, and free their tasks.
+
+-- Makes an executor: the right of a process to execute tasks, until its lease ends. What it serves is for people to see.
+create function @schema@.open_executor(
+    worker text, queues text[] default '{}', activities text[] default '{}', lease interval default '1 minute'
+) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
 as $$
 declare
-    v_worker constant text := @schema@.check_name('worker', worker);
-    v_ttl    constant bigint := @schema@.check_lease(lease);
+    v_worker   constant text := @schema@.check_name('worker', worker);
+    v_lease    constant interval := @schema@.check_lease(lease);
+    v_executor bigint;
 begin
-    return (select c.executor from @schema@.claim_tasks(null, 0, v_worker, v_ttl, '{}', '{}', '{}', 0, '5s') c);
+    insert into @schema@.executors (worker, expires_at, queues, activities)
+    values (v_worker, clock_timestamp() + v_lease,
+            array(select @schema@.check_name('activity queue', q) from unnest(open_executor.queues) q),
+            array(select @schema@.check_name('activity', a) from unnest(open_executor.activities) a))
+    returning executor into v_executor;
+    return v_executor;
 end
 $$;
 
--- The executor of a caller, with what it serves.
-create function @schema@.check_executor(p_executor bigint) returns @schema@.executors
-language plpgsql stable
+-- Refuses a call because an executor is over.
+create function @schema@.refuse_fenced(p_executor bigint) returns void
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_executor @schema@.executors;
 begin
-    select e.* into v_executor from @schema@.executors e where e.executor = p_executor and not e.fenced;
-    if not found then
-        perform @schema@.refuse('PW107', format('executor %s is over', coalesce(p_executor::text, 'null')),
-            'its lease ended before it was renewed, so others execute its tasks: open another with `open_executor`');
-    end if;
-    return v_executor;
+    perform @schema@.refuse('PW107', format('executor %s is over', coalesce(p_executor::text, 'null')),
+        'its lease ended before it was renewed, so others execute its tasks: open another with `open_executor`');
 end
 $$;
 
@@ -763,69 +768,101 @@ begin
 end
 $$;
 
--- Claims up to `n` tasks of an activity queue, and renews the lease of the executor. A task is the executor's until it ends or is
--- released, or until the lease ends.
+-- Claims up to `n` tasks of an activity queue, and up to 8 MiB of them. A task is the executor's until it ends or is released, or
+-- until the lease ends.
 create function @schema@.claim_tasks(
     executor   bigint,
     queue      text,
     n          int default 1,
-    activities text[] default null,        -- null: any
-    lease      interval default '1 minute'
+    activities text[] default null         -- null: any
 ) returns table (
     task text, activity text, input jsonb, attempt int, run uuid, workflow text, key text, idempotency_key text,
     scheduled_at timestamptz, start_to_close interval
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
+-- As the other `claim_tasks`.
+set enable_seqscan = off
+set enable_indexonlyscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_queue      constant text := @schema@.check_name('activity queue', queue);
-    v_ttl        constant bigint := @schema@.check_lease(lease);
-    v_executor   constant @schema@.executors := @schema@.check_executor(executor);
-    v_queues     text[];
+    v_now        constant timestamptz := clock_timestamp();
+    v_renewal    bigint;
     v_activities text[];
+    v_activity   text;
     v_task       record;
     v_data       jsonb;
+    v_left       int := n;
+    v_bytes      bigint := 8388608;
 begin
     if n is null or n not between 1 and 1000 then
         perform @schema@.refuse('PW101', format('%s tasks are asked for', coalesce(n::text, 'null')), 'ask for 1 to 1000');
     end if;
-    v_activities := coalesce(
-        array(select @schema@.check_name('activity', a) from unnest(activities) as a where activities is not null),
-        '{}');
     if activities is null then
         v_activities := @schema@.waiting_activities(v_queue);
+    else
+        v_activities := array(select distinct @schema@.check_name('activity', a) from unnest(activities) a);
     end if;
-    -- The row of an executor names all that it serves.
-    v_queues := array(select distinct q from unnest(v_executor.queues || v_queue) q);
-    for v_task in
-        select t.run, t.seq, t.claim, t.body
-        from @schema@.claim_tasks(
-            v_executor.executor, v_executor.renewals, v_executor.worker, v_ttl, v_queues,
-            array(select case when q = v_queue then n else 0 end from unnest(v_queues) q),
-            v_activities, 8388608, '5s') c
-        cross join lateral unnest(c.runs, c.seqs, c.claims, c.bodies) as t (run, seq, claim, body)
+    -- Nobody fences it before this claim is committed.
+    select e.renewals into v_renewal from @schema@.executors e
+    where e.executor = claim_tasks.executor and not e.fenced and e.expires_at > clock_timestamp() for share;
+    if not found then
+        perform @schema@.refuse_fenced(executor);
+    end if;
+
+    -- The activity whose first task was ready first is the first.
+    for v_activity in
+        select a.activity
+        from unnest(v_activities) as a (activity)
+        cross join lateral (
+            select t.ready_at from @schema@.tasks t
+            where t.queue = v_queue and t.activity = a.activity and t.executor is null
+            order by t.ready_at limit 1
+        ) first
+        order by first.ready_at
     loop
-        v_data := @schema@.event_data('task', v_task.body);
-        if v_data ? 'error' then
-            -- As `unreadable` in `core/src/worker/tasks/claims.rs`: a worker of a newer build may read it.
-            perform @schema@.return_tasks(
-                v_executor.executor, array[v_task.run], array[v_task.seq], array[v_task.claim], array[false],
-                array[30000000::bigint], array[format('task: %s', v_data ->> 'error')], false, '5s');
-            continue;
-        end if;
-        task := @schema@.task_name(v_executor.executor, v_task.run, v_task.seq, v_task.claim, v_data ->> 'id',
-                                   (v_data #>> '{options,transactional}')::boolean);
-        activity := v_data ->> 'activity';
-        input := v_data -> 'input';
-        attempt := v_data ->> 'attempt';
-        run := v_task.run;
-        workflow := v_data ->> 'workflow';
-        key := v_data ->> 'key';
-        idempotency_key := concat(v_task.run, ':', v_data ->> 'id');
-        scheduled_at := v_data ->> 'scheduled_at';
-        start_to_close := ((v_data #>> '{options,start_to_close}') || ' seconds')::interval;
-        return next;
+        for v_task in
+            select t.run_id, t.seq, t.claims + 1 as claim, t.body from @schema@.tasks t
+            where t.queue = v_queue and t.activity = v_activity and t.executor is null and t.ready_at <= v_now
+            order by t.ready_at limit v_left for update skip locked
+        loop
+            if not exists (select from @schema@.open_runs o where o.run_id = v_task.run_id) then
+                delete from @schema@.tasks t where t.run_id = v_task.run_id and t.seq = v_task.seq;
+                continue;
+            end if;
+            v_data := @schema@.event_data('task', v_task.body);
+            if v_data ? 'error' then
+                -- A worker of a newer build may read it.
+                update @schema@.tasks t
+                set ready_at = v_now + interval '30 seconds', problem = format('task: %s', v_data ->> 'error')
+                where t.run_id = v_task.run_id and t.seq = v_task.seq;
+                continue;
+            end if;
+            update @schema@.tasks t
+            set executor = claim_tasks.executor, renewal = v_renewal, claims = v_task.claim, problem = null
+            where t.run_id = v_task.run_id and t.seq = v_task.seq;
+            task := @schema@.task_name(executor, v_task.run_id, v_task.seq, v_task.claim, v_data ->> 'id',
+                                       (v_data #>> '{options,transactional}')::boolean);
+            activity := v_activity;
+            input := v_data -> 'input';
+            attempt := v_data ->> 'attempt';
+            run := v_task.run_id;
+            workflow := v_data ->> 'workflow';
+            key := v_data ->> 'key';
+            idempotency_key := concat(run, ':', v_data ->> 'id');
+            scheduled_at := v_data ->> 'scheduled_at';
+            start_to_close := ((v_data #>> '{options,start_to_close}') || ' seconds')::interval;
+            return next;
+            v_left := v_left - 1;
+            v_bytes := v_bytes - octet_length(v_task.body);
+            exit when v_left = 0 or v_bytes <= 0;
+        end loop;
+        exit when v_left = 0 or v_bytes <= 0;
     end loop;
 end
 $$;
@@ -836,23 +873,49 @@ create function @schema@.renew_executor(executor bigint, tasks text[] default '{
 returns setof text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_ttl      constant bigint := @schema@.check_lease(lease);
-    v_executor constant @schema@.executors := @schema@.check_executor(executor);
-    v_held     record;
+    v_lease constant interval := @schema@.check_lease(lease);
 begin
-    select c.held_runs, c.held_seqs, c.held_claims into v_held
-    from @schema@.claim_tasks(
-        v_executor.executor, v_executor.renewals, v_executor.worker, v_ttl, v_executor.queues,
-        array_fill(0, array[cardinality(v_executor.queues)]), v_executor.activities, 0, '5s') c;
+    update @schema@.executors e set expires_at = clock_timestamp() + v_lease
+    where e.executor = renew_executor.executor and not e.fenced and e.expires_at > clock_timestamp();
+    if not found then
+        perform @schema@.refuse_fenced(executor);
+    end if;
     return query
     select n.task
-    from (select t.task, (@schema@.task_parts(t.task)).* from unnest(tasks) as t (task)) n
-    join unnest(v_held.held_runs, v_held.held_seqs, v_held.held_claims) as h (run, seq, claim)
-        on h.run = n.run and h.seq = n.seq and h.claim = n.claim
-    where n.executor = v_executor.executor;
+    from unnest(renew_executor.tasks) as n (task)
+    cross join lateral @schema@.task_parts(n.task) p
+    join @schema@.tasks t on t.run_id = any (array[p.run]) and t.seq = p.seq
+    where p.executor = renew_executor.executor and t.executor is not distinct from p.executor and t.claims = p.claim;
+end
+$$;
+
+-- Ends the lease of an executor. Others get its tasks at the next heartbeat of a worker.
+create function @schema@.close_executor(executor bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update @schema@.executors e set expires_at = clock_timestamp()
+    where e.executor = close_executor.executor and not e.fenced and e.expires_at > clock_timestamp();
+    if not found then
+        perform @schema@.refuse_fenced(executor);
+    end if;
+end
+$$;
+
+-- Refuses a call because an executor does not have a task.
+create function @schema@.refuse_lost(p_executor bigint, p_run uuid, p_call bigint) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform @schema@.refuse('PW106', format(
+        'executor %s does not have the task of call %s of run %s any more', p_executor, p_call, p_run),
+        'its lease ended, or the run gave the activity up or is over: roll back what was done for it');
 end
 $$;
 
@@ -871,9 +934,7 @@ begin
             -- Committed with what this transaction writes.
             case when v_task.transactional and p_completed then decode('f5', 'hex') end))
     then
-        perform @schema@.refuse('PW106', format('executor %s does not have the task of call %s of run %s any more',
-                                                v_task.executor, v_task.call, v_task.run),
-            'its lease ended, or the run gave the activity up or is over: roll back what was done for it');
+        perform @schema@.refuse_lost(v_task.executor, v_task.run, v_task.call);
     end if;
     if p_notify is not false then
         perform @schema@.notify_mail('@schema@_hints', array[@schema@.shard_of(v_task.run)]);
@@ -922,35 +983,36 @@ as $$
 $$;
 
 -- Gives a task back, for others or after a pause. One that must not be repeated is lost.
-create function @schema@.release_task(task text, pause interval default '0') returns void
+create function @schema@.release_task(task text, pause interval default '0', notify boolean default true) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
+set enable_seqscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_task record;
+    v_row  record;
 begin
     if pause is null or pause < interval '0' or pause > interval '36500 days' then
         perform @schema@.refuse('PW101', format('the pause of the task is %s', coalesce(pause::text, 'null')),
                                 'give zero or more, and at most 100 years');
     end if;
-    select t.* into v_task from @schema@.task_parts(release_task.task) t;
-    perform @schema@.notify_tasks(@schema@.return_tasks(
-        v_task.executor, array[v_task.run], array[v_task.seq], array[v_task.claim], array[true],
-        array[(extract(epoch from pause) * 1000000)::bigint], array[null::text], false, '5s'));
-end
-$$;
-
--- Ends an executor. Its tasks are lost to it as if its lease had ended.
-create function @schema@.close_executor(executor bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
-as $$
-declare
-    v_executor constant @schema@.executors := @schema@.check_executor(executor);
-begin
-    perform @schema@.return_tasks(v_executor.executor, '{}', '{}', '{}', '{}', '{}', '{}', true, '5s');
-    perform @schema@.notify_tasks(v_executor.queues);
+    select p.* into v_task from @schema@.task_parts(release_task.task) p;
+    -- It is ready anew, so that no claim has passed over its time already.
+    update @schema@.tasks t set executor = null, ready_at = clock_timestamp() + pause
+    where t.run_id = v_task.run and t.seq = v_task.seq and t.executor is not distinct from v_task.executor
+      and t.claims = v_task.claim
+    returning t.queue, t.losses_max into v_row;
+    if not found then
+        perform @schema@.refuse_lost(v_task.executor, v_task.run, v_task.call);
+    elsif v_row.losses_max = 0 then
+        perform @schema@.fail_tasks(array[v_task.run], array[v_task.seq]);
+        if notify is not false then
+            perform @schema@.notify_mail('@schema@_hints', array[@schema@.shard_of(v_task.run)]);
+        end if;
+    elsif notify is not false then
+        perform @schema@.notify_tasks(array[v_row.queue]);
+    end if;
 end
 $$;

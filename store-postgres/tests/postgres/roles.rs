@@ -113,7 +113,6 @@ async fn every_role_has_exactly_its_rights_to_every_object() {
         cbor_text          worker client
         cbor_time          worker client
         changes            worker client reader
-        check_executor     worker
         check_known        worker client reader
         check_lease        worker
         check_limit        worker client
@@ -122,7 +121,7 @@ async fn every_role_has_exactly_its_rights_to_every_object() {
         check_reason       worker client
         check_run          worker client reader
         claim              worker
-        claim_tasks/5      worker
+        claim_tasks/4      worker
         claim_tasks/9      worker
         claimed_suspects   worker
         close_executor     worker
@@ -183,7 +182,9 @@ async fn every_role_has_exactly_its_rights_to_every_object() {
         queues_of          worker client reader
         receivers          worker
         refuse             worker client reader
+        refuse_fenced      worker
         refuse_foreign     worker
+        refuse_lost        worker
         refuse_moved       worker
         refuse_over        worker client reader
         refuse_unknown     worker client reader

@@ -12,6 +12,9 @@ use super::*;
 /// How many calls are made.
 const CALLS: usize = 6_000;
 
+/// Another number of calls, and the seed of their arguments: `1000000 42`.
+const MORE: &str = "PGWORKFLOWS_SQL_CALLS";
+
 /// How many of them are in one transaction.
 const BATCH: usize = 300;
 
@@ -158,9 +161,9 @@ fn call() -> impl Strategy<Value = String> {
         1 => (run(), any::<u128>()).prop_map(|(r, u)| format!("reply({r}, '{u:032x}')")),
         1 => (text(), text()).prop_map(|(w, k)| format!("run_of({w}, {k})")),
         1 => (text(), number()).prop_map(|(q, n)| format!("create_queue({q}, {n} / 1000)")),
-        1 => (text(), interval()).prop_map(|(w, l)| format!("open_executor({w}, {l})")),
-        2 => (executor(), text(), number(), text(), interval()).prop_map(|(e, q, n, a, l)| {
-            format!("claim_tasks({e}, {q}, {n}, array[{a}], {l})")
+        1 => (text(), text(), interval()).prop_map(|(w, q, l)| format!("open_executor({w}, array[{q}], lease => {l})")),
+        2 => (executor(), text(), number(), text()).prop_map(|(e, q, n, a)| {
+            format!("claim_tasks({e}, {q}, {n}, array[{a}])")
         }),
         1 => (executor(), text(), number()).prop_map(|(e, q, n)| format!("claim_tasks({e}, {q}, {n})")),
         1 => (executor(), task(), interval()).prop_map(|(e, t, l)| format!("renew_executor({e}, array[{t}], {l})")),
@@ -193,13 +196,16 @@ async fn no_argument_makes_anything_but_a_documented_code() {
         sql.until(&format!("pgworkflows.result('{over}')")).await;
     };
     worker(&world).run_until(talk).await.unwrap();
-    sql.text("pgworkflows.open_executor('fuzz', '1 day')").await;
+    sql.text("pgworkflows.open_executor('fuzz', lease => '1 day')").await;
 
-    let mut runner =
-        TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
+    let more = std::env::var(MORE).unwrap_or_default();
+    let mut more = more.split(' ').map(|number| number.parse::<usize>().ok());
+    let (calls, seed) = (more.next().flatten().unwrap_or(CALLS), more.next().flatten().unwrap_or(7));
+    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed as u8; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), seed);
     let call = call();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..CALLS / BATCH {
+    for _ in 0..calls / BATCH {
         let calls: Vec<String> = (0..BATCH).map(|_| call.new_tree(&mut runner).unwrap().current()).collect();
         sql.execute("begin").await;
         let answers: Vec<String> =
@@ -218,7 +224,7 @@ async fn no_argument_makes_anything_but_a_documented_code() {
     }
     // The arguments are odd, and not all of them are: most codes are met often
     let often = |code: &str| counts.get(code).copied().unwrap_or_default();
-    assert!(often("ok") > CALLS / 10, "{counts:?}");
+    assert!(often("ok") > calls / 10, "{counts:?}");
     for code in ["PW101", "PW102", "PW103", "PW104", "PW105", "PW106", "PW107"] {
         assert!(often(code) > 0, "{code}: {counts:?}");
     }

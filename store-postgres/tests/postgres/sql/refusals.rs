@@ -66,7 +66,7 @@ async fn refusals_have_codes_and_say_what_to_do() {
         (format!("reply('{run}', null)"), "PW101", "the update is null"),
         (format!("terminate('{run}', repeat('x', 4097))"), "PW101", "the reason of the termination, \"xxx"),
         (format!("cancel('{run}', repeat('x', 4097))"), "PW101", "has 4097 bytes, and the limit is 4096"),
-        ("open_executor('w', '0')".to_owned(), "PW101", "the lease is 00:00:00"),
+        ("open_executor('w', lease => '0')".to_owned(), "PW101", "the lease is 00:00:00"),
         ("claim_tasks(1, 'q')".to_owned(), "PW107", "executor 1 is over"),
         ("renew_executor(1)".to_owned(), "PW107", "executor 1 is over"),
         ("complete_task('x')".to_owned(), "PW101", "\"x\" is not a task"),

@@ -75,13 +75,12 @@ async fn served(world: &World, test: impl Future<Output = ()>) {
 
 impl Caller {
     async fn executor(&mut self) -> String {
-        self.text("pgworkflows.open_executor('test', '1 h')").await
+        self.text("pgworkflows.open_executor('test', lease => '1 h')").await
     }
 
     /// Claims a task as soon as there is one.
     async fn claimed(&mut self, executor: &str) -> Value {
-        let claim =
-            format!("select to_jsonb(t) from pgworkflows.claim_tasks({executor}, 'sql', lease => '1 h') t");
+        let claim = format!("select to_jsonb(t) from pgworkflows.claim_tasks({executor}, 'sql') t");
         self.until(&claim).await
     }
 
@@ -122,7 +121,8 @@ async fn task_is_claimed_with_its_arguments_and_completed_in_sql() {
         sql.text(&format!("pgworkflows.complete_task({name}, '{{\"frames\": 24}}')")).await;
         assert_eq!(sql.ended(run).await["result"], json!({"frames": 24}));
         sql.text(&format!("pgworkflows.close_executor({executor})")).await;
-        assert_eq!(world.count("executors").await + world.count("tasks").await, 0);
+        sql.until("select to_jsonb(true) where not exists (select from pgworkflows.executors)").await;
+        assert_eq!(world.count("tasks").await, 0);
     })
     .await;
 }
@@ -305,6 +305,41 @@ async fn task_that_sql_cannot_read_rests_and_says_why() {
             }
         };
         assert!(problem.contains("version 2, which this schema does not know"), "{problem}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_transaction_of_an_executor_blocks_no_append_and_no_heartbeat() {
+    let world = World::new().await;
+    let (mut held, mut sql) = (Caller::new(&world).await, Caller::new(&world).await);
+    let film = |scene| format!("pgworkflows.start('film', '\"{scene}\"')");
+    let (first, second) = (sql.run(&film("Earth")).await, sql.run(&film("Mars")).await);
+    served(&world, async {
+        sql.until("select to_jsonb(true) from pgworkflows.tasks having count(*) = 2").await;
+        // Given a transaction that has claimed, renewed, released and completed, and stays open
+        let executor = held.executor().await;
+        held.execute("begin").await;
+        let (one, other) = (held.claimed(&executor).await, held.claimed(&executor).await);
+        held.text(&format!("select count(*) from pgworkflows.renew_executor({executor})")).await;
+        held.text(&format!("pgworkflows.release_task({})", quoted(&one))).await;
+        held.text(&format!("pgworkflows.complete_task({})", quoted(&other))).await;
+        // Then tasks of the same activity are enqueued, claimed, freed by a heartbeat, claimed again and completed
+        let third = sql.run(&film("Venus")).await;
+        let dies = sql.executor().await;
+        let lost = sql.claimed(&dies).await;
+        sql.text(&format!("pgworkflows.close_executor({dies})")).await;
+        let lives = sql.executor().await;
+        let task = sql.claimed(&lives).await;
+        assert_eq!((&lost["run"], &task["run"]), (&json!(third), &json!(third)));
+        sql.text(&format!("pgworkflows.complete_task({})", quoted(&task))).await;
+        sql.ended(third).await;
+        // And the open transaction is committed as a whole
+        held.execute("commit").await;
+        let released = sql.claimed(&lives).await;
+        sql.text(&format!("pgworkflows.complete_task({})", quoted(&released))).await;
+        sql.ended(first).await;
+        sql.ended(second).await;
     })
     .await;
 }

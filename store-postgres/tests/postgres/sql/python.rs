@@ -67,7 +67,7 @@ impl Drop for PythonWorker {
 #[tokio::test]
 async fn worker_in_python_executes_tasks_and_another_takes_over_when_it_is_killed() {
     let Some(python) = python() else {
-        println!("NOT TESTED: there is no python3 with psycopg, and none could be installed");
+        eprintln!("NOT TESTED: there is no python3 with psycopg, and none could be installed");
         return;
     };
     let world = World::new().await;

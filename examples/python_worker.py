@@ -6,12 +6,13 @@ A workflow in Rust calls `ctx.activity::<Greet>(name).queue("python")`, where th
 """
 
 import os, signal, sys, threading, time
+from contextlib import suppress
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-URL, QUEUE, LEASE = os.environ["DATABASE_URL"], "python", os.environ.get("LEASE", "10 seconds")
+URL, QUEUE, LEASE = os.environ["DATABASE_URL"], "python", "30 seconds"
 
 
 def greet(transaction, name):
@@ -22,25 +23,25 @@ def greet(transaction, name):
 
 ACTIVITIES = {"greet": greet}
 
+
 def execute(connection, task):
     try:
         with connection.transaction():
             result = ACTIVITIES[task["activity"]](connection, task["input"])
             connection.execute("select pgworkflows.complete_task(%s, %s)", [task["task"], Jsonb(result)])
     except Exception as error:
-        # PW106: the lease ended, or the run does not want the outcome any more. What was written is rolled back.
-        if connection.closed or getattr(error, "sqlstate", None) == "PW106":
-            return print("not recorded:", error, file=sys.stderr)
         failure = [task["task"], type(error).__name__, str(error)]
-        connection.execute("select pgworkflows.fail_task(%s, %s, %s)", failure)
+        # The lease may have ended, or the run may not want the outcome any more: then this is refused as well (PW106).
+        with suppress(psycopg.Error):
+            connection.execute("select pgworkflows.fail_task(%s, %s, %s)", failure)
 
 
 def keep(executor):
-    """Renews the lease while this process lives. Without it, others execute its tasks."""
+    """Renews the lease while this process lives. Once it has ended, others execute its tasks."""
     try:
         with psycopg.connect(URL, autocommit=True) as connection:
             while connection.execute("select pgworkflows.renew_executor(%s, lease => %s)", [executor, LEASE]):
-                time.sleep(0.5)
+                time.sleep(5)
     finally:
         os._exit(1)
 
@@ -48,8 +49,7 @@ def keep(executor):
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 with psycopg.connect(URL, autocommit=True, row_factory=dict_row) as connection:
     open_executor = "select pgworkflows.open_executor('python', %s, %s, %s) as executor"
-    opened = connection.execute(open_executor, [[QUEUE], list(ACTIVITIES), LEASE])
-    executor = opened.fetchone()["executor"]
+    executor = connection.execute(open_executor, [[QUEUE], list(ACTIVITIES), LEASE]).fetchone()["executor"]
     threading.Thread(target=keep, args=[executor], daemon=True).start()
     connection.execute("listen pgworkflows_hints")
     claim = "select * from pgworkflows.claim_tasks(%s, %s, activities => %s)"

@@ -52,7 +52,7 @@ impl PythonWorker {
     fn start(python: &Path, world: &World) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python_worker.py");
         let mut command = Command::new(python);
-        command.arg(script).env("DATABASE_URL", world.database.url()).env("LEASE", "2 seconds");
+        command.arg(script).env("DATABASE_URL", world.database.url());
         Self(command.spawn().unwrap())
     }
 }
@@ -90,7 +90,8 @@ async fn worker_in_python_executes_tasks_and_another_takes_over_when_it_is_kille
         )
         .await;
         drop(first);
-        // Then another one executes it, once its lease has ended, and what was written exists once
+        sql.execute("update pgworkflows.executors set expires_at = now()").await;
+        // Then another one executes it, since its lease has ended, and what was written exists once
         let _second = PythonWorker::start(&python, &world);
         lock.execute("commit").await;
         let result = sql.until(&format!("pgworkflows.result('{run}')")).await;

@@ -319,7 +319,8 @@ create table @schema@.appends (
 -- Functions
 -- -------------------------------------------------------------------------------------------------------
 
--- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration, PW004 moved here and not rewritten yet.
+-- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration, PW004 moved here and not rewritten yet. PW101 and those
+-- that follow are for people: see 0006.
 
 -- Sets up a transaction. Every protocol here reads again after it has locked, which only READ COMMITTED allows.
 create function @schema@.enter(p_lock_timeout text) returns void
@@ -756,11 +757,12 @@ begin
 end
 $$;
 
--- Returns the queue of this name, and creates it if it does not exist. An existing queue keeps its number of shards.
+-- Returns the queue of this name, and creates it if it does not exist. An existing queue keeps its number of shards. SECURITY
+-- DEFINER: a client may make the queue in which it starts runs, but may not write to these tables.
 create function @schema@.open_queue(
     p_name text, p_shards int, p_lock_timeout text,
     out first_shard int, out shard_count int
-) language plpgsql volatile
+) language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -1391,6 +1393,7 @@ $$;
 -- Inserts messages into the inbox in the order given, with the rows of the runs that they open.
 -- A message that opens a run has a workflow. Runs inside the caller's transaction if there is one.
 -- A start may be followed by a message, in the same transaction: see `follow`.
+-- SECURITY DEFINER: so a client that may do nothing else with these tables can send messages, and cannot delete any.
 -- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run, 5 a run with this
 -- key exists and is over, so that the message that follows the start has no receiver.
 create function @schema@.submit(
@@ -1400,9 +1403,10 @@ create function @schema@.submit(
     p_notify text,                 -- the channel for the hints of this call; null: none
     p_hints text,                  -- null: notify in this transaction in any case, because only the caller commits
     p_lock_timeout text,           -- null: the caller's own
+    p_checks_encoding boolean,     -- whether the caller sends UTF8, whatever its connection says
     out verdicts smallint[], out existing uuid[],
     out notified boolean           -- whether this transaction notifies; if not, the caller has to
-) language plpgsql volatile
+) language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- As in `append`.
 set enable_seqscan = off
@@ -1421,7 +1425,7 @@ begin
         v_set := set_config('lock_timeout', p_lock_timeout, true);
     end if;
     -- A caller's own connection may have another encoding, which would have garbled names and keys.
-    if current_setting('client_encoding') not in ('UTF8', 'SQL_ASCII') then
+    if p_checks_encoding and current_setting('client_encoding') not in ('UTF8', 'SQL_ASCII') then
         raise exception using errcode = 'PW003', message = format(
             'this connection''s client_encoding is `%s`, but the library speaks UTF8: set client_encoding = ''UTF8''',
             current_setting('client_encoding'));
@@ -1665,22 +1669,62 @@ select o.run_id, o.workflow, o.key, o.parent, o.shard, o.wake_at,
 from @schema@.open_runs o
 cross join lateral (select o.state = 0 and @schema@.has_begun(o.run_id) as begun offset 0) b;
 
--- Every run, in words. `waits` is read from the row of an open run, without its history: a busy run has none, unless an attempt
+-- The terminal event of a run that is over, by its status.
+create function @schema@.closed_event(p_status smallint) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select (array['run.completed', 'run.failed', 'run.cancelled', 'run.terminated', 'run.continued', 'run.retried',
+                  'run.timed-out'])[p_status + 1]
+$$;
+
+-- The status of a run that is over, in words.
+create function @schema@.closed_word(p_status smallint) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select substr(@schema@.closed_event(p_status), 5)
+$$;
+
+-- The fields of the terminal event of a run: see 0004.
+create function @schema@.closed_data(p_status smallint, p_outcome bytea) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return @schema@.event_data(@schema@.closed_event(p_status), p_outcome);
+end
+$$;
+
+-- Of what an open run waits for, the first activity of which an attempt failed.
+create function @schema@.failing(p_waits text) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_path_query_first(p_waits::jsonb, '$[*] ? (exists (@.last_failure))')
+$$;
+
+-- Every run, in words: its status is that of `RunStatus` in Rust. `waits` is read from the row of an open run, without its history: a busy run has none, unless an attempt
 -- of it has failed.
 create view @schema@.runs as
 select o.run_id, o.workflow, o.key, o.shard,
-       (array['pending', 'busy', 'parked', 'stalled', 'paused'])[o.state + 1] as state,
+       (array['pending', 'running', 'waiting', 'stalled', 'paused'])[o.state + 1] as status,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
        o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at,
-       l.first_run, l.predecessor, l.number as chain_number, o.parent
+       l.first_run, l.predecessor, l.number as chain_number, o.parent,
+       (@schema@.failing(o.waits) ->> 'attempt')::int as attempt, @schema@.failing(o.waits) ->> 'last_failure' as last_failure,
+       null::jsonb as result, null::jsonb as failure, null::text as reason
 from @schema@.open_runs_shown o
 left join @schema@.links l on l.run_id = o.run_id
 union all
 select c.run_id, c.workflow, c.key, c.shard,
-       (array['completed', 'failed', 'cancelled', 'terminated', 'continued', 'retried', 'timed-out'])[c.status + 1],
+       @schema@.closed_word(c.status),
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
        null, null, null, c.closed_at,
-       l.first_run, l.predecessor, l.number, c.parent
+       l.first_run, l.predecessor, l.number, c.parent, null, null,
+       case when c.status = 0 then @schema@.closed_data(c.status, c.outcome) -> 'result' end,
+       case when c.status in (1, 5) then @schema@.closed_data(c.status, c.outcome) -> 'failure' end,
+       case when c.status in (2, 3) then @schema@.closed_data(c.status, c.outcome) ->> 'reason' end
 from @schema@.closed_runs c
 left join @schema@.links l on l.run_id = c.run_id;

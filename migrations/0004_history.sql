@@ -231,6 +231,11 @@ declare
         when 'run.continued' then '1 successor uuid'
         when 'run.retried' then '1 successor uuid failure failure retry_at time uncompensated uncompensated[]?'
         when 'messages.known' then '1 messages hex'
+        -- What is no event, but has this form: see `core/src/log/wire/task.rs` and `reply.rs`.
+        when 'task' then '1 id number attempt number activity text input payload scheduled_at time workflow text options options? key text?'
+        when 'reply-answered' then '1 kind number answer payload'
+        when 'reply-refused' then '1 kind number refusal text'
+        when 'reply' then '1 kind number'
     end;
 
     -- The problem for which the body is read as plain CBOR. An event is an array of its version and its fields.

@@ -744,11 +744,8 @@ end
 $$;
 
 -- Ends a task in the transaction of its own writes, and tells its run how. Returns false if the executor does not have it any
--- more, or if its run is over: then the transaction must be rolled back. The mark shows that it is still the transaction that
--- began with it, and not one that follows.
-create function @schema@.settle_own_task(
-    p_mark text, p_executor bigint, p_run uuid, p_seq int, p_claim int, p_body bytea
-) returns boolean
+-- more, or if its run is over: then the transaction must be rolled back.
+create function @schema@.settle_task(p_executor bigint, p_run uuid, p_seq int, p_claim int, p_body bytea) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -758,9 +755,6 @@ as $$
 declare
     v_message uuid;
 begin
-    if current_setting('pgworkflows.task', true) is distinct from p_mark then
-        raise exception using errcode = 'PW005', message = 'the transaction of the task has ended already';
-    end if;
     delete from @schema@.tasks t
     where t.run_id = p_run and t.seq = p_seq and t.executor is not distinct from p_executor and t.claims = p_claim
       and exists (select from @schema@.open_runs o where o.run_id = p_run)
@@ -772,6 +766,22 @@ begin
     values (@schema@.shard_of(p_run), p_run, v_message, false, p_body)
     on conflict (message_id) where not opens do nothing;
     return true;
+end
+$$;
+
+-- The same for a transaction that `begin_own_task` marked. The mark shows that it is still the transaction that began with it, and
+-- not one that follows.
+create function @schema@.settle_own_task(
+    p_mark text, p_executor bigint, p_run uuid, p_seq int, p_claim int, p_body bytea
+) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('pgworkflows.task', true) is distinct from p_mark then
+        raise exception using errcode = 'PW005', message = 'the transaction of the task has ended already';
+    end if;
+    return @schema@.settle_task(p_executor, p_run, p_seq, p_claim, p_body);
 end
 $$;
 

@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "moved", sql: include_str!("../migrations/0003_moved.sql") },
     Migration { number: 4, name: "history", sql: include_str!("../migrations/0004_history.sql") },
     Migration { number: 5, name: "tasks", sql: include_str!("../migrations/0005_tasks.sql") },
+    Migration { number: 6, name: "sql", sql: include_str!("../migrations/0006_sql.sql") },
 ];
 
 impl Migration {
@@ -44,15 +45,33 @@ impl Migration {
     fn script(&self, schema: &Schema) -> String {
         let checksum = self.checksum();
         format!(
-            "{}\ninsert into {}.migrations (number, name, checksum)\n\
+            "{}{}\ninsert into {}.migrations (number, name, checksum)\n\
              values ({}, '{}', decode('{checksum}', 'hex'));\n",
             schema.fill(self.sql),
+            schema.fill(REVOKE),
             schema.as_str(),
             self.number,
             self.name
         )
     }
 }
+
+/// PostgreSQL lets everybody execute a new function. This takes that right back for the functions of this transaction, and leaves
+/// others alone that a user may have in the same schema. `roles.sql` grants it to roles.
+const REVOKE: &str = "
+do $$
+declare
+    v_function regprocedure;
+begin
+    for v_function in
+        select p.oid from pg_catalog.pg_proc p
+        where p.pronamespace = '@schema@'::regnamespace and p.xmin = pg_current_xact_id()::xid
+    loop
+        execute format('revoke all on function %s from public', v_function);
+    end loop;
+end
+$$;
+";
 
 /// Our names are qualified by the schema, so every other name must be the server's, whatever the session's path is.
 const SEARCH_PATH: &str = "set local search_path = pg_catalog, pg_temp";
@@ -73,6 +92,13 @@ pub(crate) fn script(schema: &Schema) -> String {
     text.push_str("commit;\n");
     text
 }
+
+/// The script that makes the roles, for a person to run.
+pub(crate) fn roles_script(schema: &Schema) -> String {
+    format!("begin;\n{SEARCH_PATH};\n\n{}\ncommit;\n", schema.fill(ROLES))
+}
+
+const ROLES: &str = include_str!("../migrations/roles.sql");
 
 /// Brings the schema up to date, or checks that it is up to date.
 pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {

@@ -24,6 +24,19 @@ const PARTITIONS_AHEAD: usize = 2;
 /// How often the parent's lock is retried. An `analyze` or a detachment may hold it.
 const RETRIES: usize = 3;
 
+/// Whether this role may make partitions. One that only reads may not, and needs none.
+const MAY_MAKE: &str =
+    "select pg_catalog.has_function_privilege('@schema@.make_partition(bigint, text, boolean)', 'execute')";
+
+/// Makes the current partition and those ahead of it, if this role may.
+pub(crate) async fn make_first_if_allowed(session: &mut PostgresSession) -> Result<(), StoreError> {
+    let query = session.query(MAY_MAKE);
+    match get(&session.fetch_one(query).await?, 0)? {
+        true => make_first(session).await,
+        false => Ok(()),
+    }
+}
+
 /// Makes the current partition and those ahead of it.
 pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), StoreError> {
     let next_due = make(session, None, false).await?;

@@ -66,24 +66,7 @@ const QUEUES: &str = "
     select q.name, q.first_shard, q.shard_count, pg_catalog.clock_timestamp() from @schema@.queues q
     order by q.name collate pg_catalog.\"C\"";
 
-/// The queues whose live leases know a workflow, or that of the last lease that knew it.
-const QUEUES_OF: &str = "
-    with known as (
-        select b.queue, pg_catalog.max(b.claimed_at) as claimed_at, pg_catalog.bool_or(exists (
-                   select from @schema@.leases l
-                   where l.queue = b.queue and l.build = b.build and not l.fenced
-                     and l.expires_at > pg_catalog.clock_timestamp())) as live
-        from @schema@.builds b
-        where $1 = any (b.workflows)
-        group by b.queue
-    ), found as (
-        (select k.queue from known k where k.live)
-        union all
-        (select k.queue from known k
-         where not exists (select from known other where other.live)
-         order by k.claimed_at desc limit 1)
-    )
-    select f.queue from found f order by f.queue collate pg_catalog.\"C\"";
+const QUEUES_OF: &str = "select q from @schema@.queues_of($1) q";
 
 const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";

@@ -58,6 +58,24 @@ impl PostgresStore {
         Ok(migrate::script(&Schema::new(schema)?))
     }
 
+    /// Returns the SQL that makes roles for a schema, for a person to read and run, after the migrations and again after each
+    /// upgrade. For a schema `flows` they are `flows_owner`, which owns everything in it, `flows_worker`, `flows_client` and
+    /// `flows_reader`. They cannot log in: grant them to roles that can. What each may do is in `docs/sql.md`.
+    ///
+    /// Without it, the role that migrated the schema owns everything, and nobody else has any right to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if the name cannot be a schema's, see [`Builder::schema`].
+    ///
+    /// ```
+    /// let sql = pgworkflows::PostgresStore::roles_sql("flows")?;
+    /// assert!(sql.contains("flows_worker"));
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    pub fn roles_sql(schema: &str) -> Result<String, StoreError> {
+        Ok(migrate::roles_script(&Schema::new(schema)?))
+    }
+
     /// Submits messages inside the caller's own transaction: accepted messages exist if and when that transaction
     /// commits.
     ///
@@ -92,7 +110,7 @@ impl PostgresStore {
         let store = Self { shared: Arc::new(shared) };
         let mut session = store.open_session().await?;
         moved::rewrite_if_moved(&mut session).await?;
-        partition::make_first(&mut session).await?;
+        partition::make_first_if_allowed(&mut session).await?;
         durability::warn(&store.shared).await?;
         Ok(store)
     }

@@ -28,6 +28,7 @@ arguments! {
             p_notify: notification.map(|notification| &*notification.channel),
             p_hints: notification.and_then(|notification| notification.hints.as_deref()),
             p_lock_timeout: lock_timeout,
+            p_checks_encoding: true,
         }
         for sent in submissions => {
             p_messages: message_uuid(sent.message),

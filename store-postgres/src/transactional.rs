@@ -171,8 +171,8 @@ impl PostgresStore {
 }
 
 impl<T: TransactionalActivity> Transactional<T> {
-    /// Uses connections of this pool, which may belong to another role. The role needs the rights to execute the functions of
-    /// the store's schema, and to write to its tables. An attempt that waits for a connection for longer than the pool's
+    /// Uses connections of this pool, which may belong to another role. The role needs the rights of a worker: see
+    /// [`PostgresStore::roles_sql`]. An attempt that waits for a connection for longer than the pool's
     /// `acquire_timeout` fails.
     ///
     /// # Errors

@@ -77,16 +77,24 @@ fn schema_knows_the_code_and_the_fields_of_every_event() {
         "Vec<Uncompensated>" => "uncompensated[]?",
         other => panic!("`event_data` does not know fields of type {other}"),
     };
-    let lines = |begin| MIGRATION.split_once(begin).unwrap().1.split_once("end;").unwrap().0.trim_end();
+    let lines = |begin, end| MIGRATION.split_once(begin).unwrap().1.split_once(end).unwrap().0.trim_end();
     let layouts = LAYOUTS.iter().map(|(_, name, version, fields)| {
         let fields: String = fields.iter().map(|(field, ty)| format!(" {field} {}", word(ty))).collect();
         format!("        when '{name}' then '{version}{fields}'\n")
     });
     let layouts: String = layouts.collect();
-    assert_eq!(lines("case p_name\n"), layouts.trim_end(), "write the lines on the right into the migration");
+    assert_eq!(
+        lines("case p_name\n", "-- What is no event"),
+        layouts.trim_end(),
+        "write the lines on the right into the migration"
+    );
     let names = LAYOUTS.iter().map(|(code, name, ..)| format!("                when {code} then '{name}'\n"));
     let names: String = names.chain(["                else 'kind-' || v_value".to_owned()]).collect();
-    assert_eq!(lines("name := case v_value\n"), names, "write the lines on the right into the migration");
+    assert_eq!(
+        lines("name := case v_value\n", "end;"),
+        names,
+        "write the lines on the right into the migration"
+    );
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_migration_with_another_text_is_corruption() {
 }
 
 #[tokio::test]
-async fn a_user_with_rights_to_the_tables_alone_can_work() {
+async fn a_user_with_rights_to_the_tables_and_functions_can_work() {
     let database = Postgres::shared().create_database().unwrap();
     PostgresStore::connect(database.url()).await.unwrap();
     let role = format!("app_{}", database.name());
@@ -77,7 +77,8 @@ async fn a_user_with_rights_to_the_tables_alone_can_work() {
         format!(
             "create role {role} login;
              grant usage on schema pgworkflows to {role};
-             grant select, insert, update, delete on all tables in schema pgworkflows to {role}"
+             grant select, insert, update, delete on all tables in schema pgworkflows to {role};
+             grant execute on all functions in schema pgworkflows to {role}"
         ),
     )
     .await;

@@ -45,11 +45,11 @@ async fn views_show_runs_and_histories_in_words() {
     let batch = writer.batch().event(open, 1).opened(open, OpenState::Parked, None);
     let batch = batch.event(closed, 1).closed(closed);
     writer.append(batch).await.unwrap();
-    let rows = sqlx::query("select state, abs(extract(epoch from started_at - clock_timestamp())) < 60 from pgworkflows.runs order by 1")
+    let rows = sqlx::query("select status, abs(extract(epoch from started_at - clock_timestamp())) < 60 from pgworkflows.runs order by 1")
         .fetch_all(&mut world.connection().await)
         .await
         .unwrap();
     let states: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(states, [("completed".to_owned(), true), ("parked".to_owned(), true)]);
+    assert_eq!(states, [("completed".to_owned(), true), ("waiting".to_owned(), true)]);
     assert_eq!(world.count("history").await, 2);
 }

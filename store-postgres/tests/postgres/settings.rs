@@ -138,11 +138,11 @@ pub(crate) async fn work(world: &World, odd: &str) {
     assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [run, old]);
     assert_eq!(runs[0].closed.as_ref().unwrap().closed_at, Timestamp::from_micros(1_700_000_000_654_321));
     let states: Vec<(String, bool)> =
-        sqlx::query_as("select state, started_at is not null from pgworkflows.runs order by 1")
+        sqlx::query_as("select status, started_at is not null from pgworkflows.runs order by 1")
             .fetch_all(&mut connection)
             .await
             .unwrap();
-    assert_eq!(states, [("completed".to_owned(), true), ("parked".to_owned(), true)]);
+    assert_eq!(states, [("completed".to_owned(), true), ("waiting".to_owned(), true)]);
 
     // And a release, with the run that the next owner has to suspect
     let release = Release { lease: writer.lease, at_fault: Some(old) };

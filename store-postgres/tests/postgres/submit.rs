@@ -171,7 +171,8 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
         &mut connection,
         format!(
             "create role {role} login; grant usage on schema pgworkflows to {role};
-             grant all on all tables in schema pgworkflows to {role}"
+             grant all on all tables in schema pgworkflows to {role};
+             grant execute on all functions in schema pgworkflows to {role}"
         ),
     )
     .await;

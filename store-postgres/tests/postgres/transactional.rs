@@ -489,7 +489,7 @@ async fn activity_uses_the_pool_of_the_user_for_the_same_database_only() {
         .execute(
             "create role bank login;
              grant usage on schema pgworkflows to bank; grant all on all tables in schema pgworkflows to bank;
-             grant all on all sequences in schema pgworkflows to bank; grant all on payments to bank",
+             grant execute on all functions in schema pgworkflows to bank; grant all on payments to bank",
         )
         .await;
     let activity = in_pool(&url_as("bank", &bank.world.database)).await.unwrap();

@@ -48,7 +48,7 @@ pub use pgworkflows_macros::{Failure, activities, activity, workflow};
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use pgworkflows_postgres::{
-    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
+    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, diagnosis, sqlx,
 };
 
 pub use self::connect::{AnyStore, connect};

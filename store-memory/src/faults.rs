@@ -108,6 +108,7 @@ pub enum Call<'a> {
     ActivityQueues,
     Describe(RunId),
     DescribeQueue(&'a str),
+    Queues,
     QueuesOf(&'a str),
     Find {
         workflow: &'a str,
@@ -148,6 +149,7 @@ impl Call<'_> {
             | Self::DueRuns(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::Queues
             | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::KeyedRuns(_)

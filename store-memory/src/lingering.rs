@@ -45,6 +45,7 @@ impl Lingering {
             | Call::DueRuns(_)
             | Call::Describe(_)
             | Call::DescribeQueue(_)
+            | Call::Queues
             | Call::QueuesOf(_)
             | Call::Find { .. }
             | Call::KeyedRuns(_)

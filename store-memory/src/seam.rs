@@ -78,6 +78,10 @@ impl StoreQuery for MemoryStore {
         self.call(None, Call::DescribeQueue(name), |state, now| Ok(state.describe_queue(now, name))).await
     }
 
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        self.call(None, Call::Queues, |state, now| Ok(state.queues(now))).await
+    }
+
     async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
         self.call(None, Call::QueuesOf(workflow), |state, now| Ok(state.queues_of(now, workflow))).await
     }

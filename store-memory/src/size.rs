@@ -45,6 +45,7 @@ impl ByteSize for Call<'_> {
             | Self::Release(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::Queues
             | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::KeyedRuns(_)

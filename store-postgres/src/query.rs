@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded,
-    OpenRow, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
-    Undelivered,
+    ActivityQueueInfo, Build, ChainLink, ClosedStatus, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription,
+    Load, Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter, RunPage,
+    ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::types::Uuid;
@@ -16,11 +16,11 @@ use sqlx::types::Uuid;
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
-use crate::tasks;
 use crate::values::{
     Time, bytes, closed_status_number, get, open_state, open_state_number, run_id, shard_id, timestamp, uuid,
 };
 use crate::watch::closed_run;
+use crate::{lease, tasks};
 
 /// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 const DESCRIBE: &str = "
@@ -90,8 +90,12 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
-/// Each half returns up to the limit, by its primary key in descending order.
-const LIST: &str = "
+/// Each half returns up to the limit, by its primary key in descending order, or by an index that has what is asked for and little
+/// else: then `open` and `ended` are conditions which fit that index, whatever the parameters are.
+macro_rules! list {
+    (open: $open:literal, ended: $ended:literal) => {
+        concat!(
+            "
     select r.*, l.first_run, l.predecessor, l.number,
            case when r.status in (4, 5) then @schema@.current_run(r.run_id) end as current_run
     from (
@@ -99,19 +103,49 @@ const LIST: &str = "
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
          from @schema@.open_runs_shown o
          where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
-           and ($5::smallint is null or o.state = $5)
+           and ($5::smallint is null or o.state = $5)",
+            $open,
+            "
          order by o.run_id desc limit $7)
         union all
         (select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome
          from @schema@.closed_runs c
-         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)
-           and ($6::smallint is null or c.status = $6)
+         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)",
+            $ended,
+            "
          order by c.run_id desc limit $7)
     ) r
     left join lateral (select * from @schema@.links l where l.run_id = r.run_id offset 0) l on true
-    order by r.run_id desc limit $7";
+    order by r.run_id desc limit $7"
+        )
+    };
+}
 
-fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
+const LIST: &str = list!(open: "", ended: " and ($6::smallint is null or c.status = $6)");
+
+/// Runs that are stalled or paused.
+const LIST_SET_APART: &str = list!(
+    open: " and o.stored_state in (3, 4) and o.stored_state = $5",
+    ended: " and $6::smallint is null"
+);
+
+/// Runs that are pending or busy. A pending row may be that of a busy run.
+const LIST_UNPARKED: &str = list!(open: " and o.stored_state in (0, 1)", ended: " and $6::smallint is null");
+
+/// Runs that ended otherwise than completed.
+const LIST_NOT_COMPLETED: &str = list!(open: "", ended: " and c.status <> 0 and c.status = $6");
+
+/// The statement that lists these runs without a look at many others.
+fn list_statement(filter: &RunFilter) -> &'static str {
+    match (filter.state, filter.status) {
+        (Some(OpenState::Stalled | OpenState::Paused), None) => LIST_SET_APART,
+        (Some(OpenState::Pending | OpenState::Busy), None) => LIST_UNPARKED,
+        (None, Some(status)) if status != ClosedStatus::Completed => LIST_NOT_COMPLETED,
+        (Some(OpenState::Parked) | None, None) | (None, Some(_)) | (Some(_), Some(_)) => LIST,
+    }
+}
+
+fn lease_description(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     let Some(lease) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
     Ok(Some(LeaseDescription {
         lease: LeaseId::new(lease.cast_unsigned()),
@@ -156,11 +190,16 @@ impl StoreQuery for PostgresStore {
         let rows = self.shared.fetch(query).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let shard_count = u16::try_from(get::<i32>(first, 0)?).unwrap_or(u16::MAX);
-        let leases = rows.iter().filter_map(|row| lease(row).transpose()).collect::<Result<_, _>>()?;
+        let leases =
+            rows.iter().filter_map(|row| lease_description(row).transpose()).collect::<Result<_, _>>()?;
         let query = self.shared.statements.query(SHARD_NEEDS).bind(name.to_owned());
         let needs = self.shared.fetch(query).await?;
         let needs = needs.iter().map(shard_needs).collect::<Result<_, _>>()?;
         Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases, needs }))
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        lease::queues(&self.shared).await
     }
 
     async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
@@ -198,7 +237,7 @@ impl StoreQuery for PostgresStore {
         let query = self
             .shared
             .statements
-            .query(LIST)
+            .query(list_statement(filter))
             .bind(open)
             .bind(closed)
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))

@@ -9,6 +9,7 @@ use crate::data::chain::ChainLink;
 use crate::data::id::{EventSeq, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::store::Queue;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::build::Build;
 use crate::store::error::StoreError;
@@ -24,6 +25,9 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
 
     /// Describes a queue and its live leases; `None` if the queue does not exist.
     async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError>;
+
+    /// All queues, ascending by name. Reads them without creating one.
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError>;
 
     /// Names the queues whose live leases know a workflow, ascending. If there is none, it names the queue of the last lease
     /// that knew it, as long as the store remembers one.

@@ -216,6 +216,10 @@ impl StoreQuery for FakeStore {
         Ok(None)
     }
 
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn queues_of(&self, _workflow: &str) -> Result<Vec<String>, StoreError> {
         let mut state = self.state();
         state.queues_asked += 1;

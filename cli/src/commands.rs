@@ -7,6 +7,7 @@ mod import;
 mod migrate;
 mod queues;
 mod runs;
+mod top;
 mod workers;
 
 use clap::Subcommand;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Queues(queues::Queues),
     /// Shows the live workers: what they know, and how much they have
     Workers(workers::Workers),
+    /// Shows queues and runs on the terminal, again and again
+    Top(top::Top),
     /// Writes the history of a run to a file, for replay checks, and to keep it
     Export(export::Export),
     /// Checks a file that `export` wrote, and shows what it says. It changes no store
@@ -47,6 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Runs { command } => command.run(&global, answers).await,
         Command::Queues(queues) => queues.run(&global, answers).await,
         Command::Workers(workers) => workers.run(&global, answers).await,
+        Command::Top(top) => top.run(&global, answers).await,
         Command::Export(export) => export.run(&global, answers).await,
         Command::Import(import) => import.run(answers),
         Command::Doctor(doctor) => doctor.run(&global, answers).await,

@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and what it says when it fails. No address with a password gets out here.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -63,7 +63,7 @@ impl Failure {
 
     /// Tells the failure on the standard error: in words, or as JSON.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let message = without_secrets(&self.message);
+        let message = self.to_string();
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
         // Nothing is left to be told to if the standard error is closed.
         drop(if json {
@@ -79,6 +79,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = error.kind();
         Self::new(code(kind), kind.name(), error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.message))
     }
 }
 

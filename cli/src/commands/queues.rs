@@ -43,7 +43,7 @@ impl Queues {
 }
 
 /// The tables of the queues.
-pub(crate) fn shown(queues: &[QueueInfo], tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
+fn shown(queues: &[QueueInfo], tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
     if queues.is_empty() && tasks.is_empty() {
         return "no queue yet: the first worker or the first start creates one".to_owned();
     }

@@ -2,7 +2,7 @@
 
 mod cancel;
 mod history;
-mod list;
+pub(crate) mod list;
 mod pause;
 mod resume;
 mod retry;

@@ -144,7 +144,7 @@ impl List {
 }
 
 /// The table of some runs.
-pub(crate) fn shown(runs: &[RunInfo], now: DateTime<Utc>) -> String {
+fn shown(runs: &[RunInfo], now: DateTime<Utc>) -> String {
     if runs.is_empty() {
         return "no such run".to_owned();
     }

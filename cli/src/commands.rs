@@ -1,6 +1,7 @@
 //! The commands, one file each. A command asks the store, and answers with a text and a value.
 
 mod completions;
+mod dev;
 mod doctor;
 mod export;
 mod import;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Creates the tables, or brings them up to date
     Migrate(migrate::Migrate),
+    /// Makes a playground in a file, and shows it
+    Dev(dev::Dev),
     /// Prints the completions for a shell
     Completions(completions::Completions),
 }
@@ -54,6 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Export(export) => export.run(&global, answers).await,
         Command::Import(import) => import.run(answers),
         Command::Doctor(doctor) => doctor.run(&global, answers).await,
+        Command::Dev(dev) => dev.run(&global, answers).await,
         Command::Completions(completions) => completions.run(answers),
         Command::Migrate(migrate) => migrate.run(&global, answers).await,
     }

@@ -1,5 +1,6 @@
 //! Opens the store that the arguments name. It must not know what a command asks of it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,15 +79,23 @@ impl Global {
                 ),
             )
         })??;
-        let place = match &postgres {
-            Some(_) => format!("schema `{}`", self.schema),
-            None => "this store".to_owned(),
+        let place = match (&postgres, file(&url)) {
+            (Some(_), _) => format!("schema `{}`", self.schema),
+            (None, Some(file)) => format!("the file `{file}`"),
+            (None, None) => "this store".to_owned(),
         };
         Ok(Connected { client: Client::new(store.clone()), store, postgres, place })
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
         if !is_postgres(url) {
+            // A mistyped path would become an empty store.
+            if let Some(path) = file(url).filter(|path| migrate == Migrate::No && !Path::new(path).exists()) {
+                let message = format!(
+                    "there is no file `{path}`: correct the path, or create a store there with `pgworkflows migrate`"
+                );
+                return Err(Failure::new(Code::NotFound, "file", message));
+            }
             return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));
         }
         let options = PostgresStore::builder(url).schema(&self.schema).pool_size(CONNECTIONS);
@@ -98,6 +107,12 @@ impl Global {
 /// Whether an address leads to a PostgreSQL.
 pub(crate) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+/// The path in the address of a SQLite file.
+fn file(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?;
+    Some(path.strip_prefix("//").unwrap_or(path))
 }
 
 /// An address that no store understands is a mistake in the arguments; one that is refused by its server is not.

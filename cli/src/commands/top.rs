@@ -48,10 +48,14 @@ impl Top {
                 "`top` draws on a terminal, and this is none: scripts use `pgworkflows runs list --json` and `queues --json`",
             ));
         }
-        let store = global.connect().await?;
+        self.show_on_terminal(&global.connect().await?).await
+    }
+
+    /// Shows a store, until the user ends it.
+    pub(super) async fn show_on_terminal(&self, store: &Connected) -> Result<Code, Failure> {
         // It restores the terminal at a panic, too.
         let mut terminal = ratatui::try_init()?;
-        let ended = self.show(&store, &mut terminal).await;
+        let ended = self.show(store, &mut terminal).await;
         ratatui::try_restore()?;
         ended
     }

@@ -17,6 +17,9 @@ async fn address_that_is_missing_or_unknown_is_refused() {
     run(Some("nonsense"), &["queues"]).await.refused(2, &["does not begin with the scheme"]);
     let away = run(Some("postgres://app@127.0.0.1:1/app"), &["runs", "list"]).await;
     away.refused(5, &["database `app` at 127.0.0.1:1 as user `app`"]);
+    let no_file = run(Some("sqlite:/no/such/runs.db"), &["runs", "list"]).await;
+    no_file.refused(3, &["there is no file `/no/such/runs.db`", "pgworkflows migrate"]);
+    run(Some("memory:"), &["top"]).await.refused(2, &["draws on a terminal", "runs list --json"]);
     run(Some("memory:"), &["runs", "list", "--schema", "No Schema"])
         .await
         .refused(2, &["`No Schema` cannot be"]);

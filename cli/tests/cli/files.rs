@@ -51,6 +51,14 @@ async fn completions_exist_for_every_shell() {
 }
 
 #[tokio::test]
+async fn playground_says_how_to_use_it() {
+    // It may be any store; without --url, it is a SQLite file.
+    let playground = run(None, &["dev", "--url", "memory:"]).await;
+    assert!(playground.code == 0 && playground.out.contains("The runs are in this store."), "{playground:?}");
+    assert!(playground.out.contains("pgworkflows runs why --workflow hello --key hello:1"), "{playground:?}");
+}
+
+#[tokio::test]
 async fn help_lists_the_exit_codes_and_every_command_has_help() {
     let help = run(None, &["--help"]).await;
     assert!(help.out.contains("Exit codes:") && help.out.contains("  4  the run is over"), "{help:?}");

@@ -117,7 +117,9 @@ fn summary(s: &Situation, reasons: &[Reason]) -> String {
             "is over: another run of its chain goes on".to_owned()
         }
         (RunStatus::Running, [Reason { kind: "working", .. }]) => "works".to_owned(),
-        (_, [Reason { kind, .. }, ..]) if ["no-worker", "unknown-workflow"].contains(kind) => {
+        (_, [Reason { kind, .. }, ..])
+            if ["no-worker", "unknown-workflow", "unknown-queue"].contains(kind) =>
+        {
             "has no worker that could continue it".to_owned()
         }
         (_, [_]) => "waits".to_owned(),
@@ -177,8 +179,15 @@ fn pending(s: &Situation) -> Vec<Reason> {
 
 /// That no live worker can execute the run, if so.
 fn unserved(s: &Situation) -> Vec<Reason> {
-    let queue = s.service.queue.as_deref().unwrap_or("default");
     let since = (s.status == RunStatus::Pending).then_some(s.created_at);
+    let Some(queue) = s.service.queue.as_deref() else {
+        let what = format!(
+            "its shard, {}, belongs to no queue of this store, so no worker can own it",
+            s.run.shard()
+        );
+        let wakes = "a queue with that shard: somebody deleted it from the table `queues`".to_owned();
+        return vec![Reason { kind: "unknown-queue", what, since, wakes, ..Reason::default() }];
+    };
     if s.service.workers == 0 {
         let what = format!("no live worker serves queue `{queue}`, so nothing of it happens");
         let wakes = format!("a worker of queue `{queue}` that knows workflow `{}`", s.workflow);

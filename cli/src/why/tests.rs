@@ -451,6 +451,24 @@ fn run_of_a_queue_without_a_worker_asks_for_one() {
 }
 
 #[test]
+fn run_of_an_unknown_queue_says_which_shard_it_has() {
+    let wait = json!({"kind": "signal", "name": "approve"});
+    let unknown = Situation { service: Service::default(), ..situation(RunStatus::Waiting, vec![wait]) };
+    expect![[r#"
+        Run 019b7a00-0000-7007-8000-000000000001 of workflow `order` has no worker that could continue it.
+
+        * its shard, 7, belongs to no queue of this store, so no worker can own it
+            what wakes it  a queue with that shard: somebody deleted it from the table `queues`
+
+        * it waits for signal `approve`
+            since          2026-01-31 11:57:00Z (3 min ago)
+            what wakes it  whoever sends it: `pgworkflows runs signal 019b7a00-0000-7007-8000-000000000001 approve '<json>'`
+
+        Last event: activity.scheduled `charge` (call 2), 2026-01-31 11:57:00Z (3 min ago).
+    "#]].assert_eq(&explain(&unknown).to_string());
+}
+
+#[test]
 fn run_whose_workflow_no_live_worker_knows_asks_for_one_that_does() {
     let service = Service { knowing: 0, ..situation(RunStatus::Pending, vec![]).service };
     expect![[r#"

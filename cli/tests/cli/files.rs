@@ -59,6 +59,14 @@ async fn playground_says_how_to_use_it() {
 }
 
 #[tokio::test]
+async fn colours_are_for_terminals_and_those_who_want_them() {
+    let doctor = async |variables: &[(&str, &str)]| run_in(Some("memory:"), variables, &["doctor"]).await.out;
+    assert!(!doctor(&[]).await.contains('\u{1b}'));
+    assert!(doctor(&[("CLICOLOR_FORCE", "1")]).await.contains("\u{1b}[32mok"));
+    assert!(!doctor(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).await.contains('\u{1b}'));
+}
+
+#[tokio::test]
 async fn help_lists_the_exit_codes_and_every_command_has_help() {
     let help = run(None, &["--help"]).await;
     assert!(help.out.contains("Exit codes:") && help.out.contains("  4  the run is over"), "{help:?}");

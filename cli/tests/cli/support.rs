@@ -145,11 +145,17 @@ impl Ran {
 
 /// Runs the program with an address in its environment.
 pub(crate) async fn run(url: Option<&str>, arguments: &[&str]) -> Ran {
+    run_in(url, &[], arguments).await
+}
+
+/// Runs the program with an address and other variables in its environment.
+pub(crate) async fn run_in(url: Option<&str>, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
     let mut program = Command::new(env!("CARGO_BIN_EXE_pgworkflows"));
     program.args(arguments).stdin(Stdio::null());
-    for variable in ["PGWORKFLOWS_URL", "DATABASE_URL", "PGWORKFLOWS_SCHEMA", "CLICOLOR_FORCE"] {
+    for variable in ["PGWORKFLOWS_URL", "DATABASE_URL", "PGWORKFLOWS_SCHEMA", "CLICOLOR_FORCE", "NO_COLOR"] {
         program.env_remove(variable);
     }
+    program.envs(variables.iter().copied());
     if let Some(url) = url {
         program.env("PGWORKFLOWS_URL", url);
     }

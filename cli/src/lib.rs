@@ -1,8 +1,7 @@
 //! The command line of PgWorkflows. It shows and asks what any client can: it has no SQL, and knows no workflow's code.
 //!
-//! In reading order: [`arguments`](args::Arguments) are parsed, [`connect`] opens the store that they name, and each command
-//! is a file of [`commands`] that returns an answer, which is a text for people and a value for scripts. [`why`] and [`report`]
-//! are functions from data to such answers.
+//! In reading order: `args` are parsed, `connect` opens the store that they name, and each command is a file of `commands`. It
+//! returns an answer, which is a text for people and a value for scripts. `why` is a function from a `situation` to words.
 
 mod age;
 mod answer;

@@ -76,6 +76,10 @@ create table @schema@.closed_runs (
 -- The children of a run. Other runs take no room in it.
 create index closed_runs_by_parent on @schema@.closed_runs (parent, run_id) where parent is not null;
 
+-- For lists of the runs that did not complete: usually few among many. Those that completed have no entry, so it costs an append
+-- nothing.
+create index closed_runs_by_status on @schema@.closed_runs (status, run_id) where status <> 0;
+
 -- One row per run that continues another: its place in their chain. Partitioned like the log.
 create table @schema@.links (
     run_id      uuid not null,
@@ -137,6 +141,9 @@ create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id
     where wake_at is not null;
 -- As for the runs that are over.
 create index open_runs_by_parent on @schema@.open_runs (parent, run_id) where parent is not null;
+
+-- For lists of the runs that stalled or were paused: usually few among many, and none on the way of a run that goes well.
+create index open_runs_set_apart on @schema@.open_runs (state, run_id) where state in (3, 4);
 
 -- The current run of each chain: the last one that is, or was, open. A row stays when the chain is over. A key leads to the
 -- first run of a chain, so it is written once.
@@ -1665,7 +1672,9 @@ create view @schema@.open_runs_shown as
 select o.run_id, o.workflow, o.key, o.parent, o.shard, o.wake_at,
        case when b.begun then 1::smallint else o.state end as state,
        case when not b.begun then o.waiting_on end as waiting_on,
-       case when not b.begun then o.waits end as waits
+       case when not b.begun then o.waits end as waits,
+       -- For conditions that fit an index.
+       o.state as stored_state
 from @schema@.open_runs o
 cross join lateral (select o.state = 0 and @schema@.has_begun(o.run_id) as begun offset 0) b;
 

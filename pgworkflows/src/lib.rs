@@ -56,7 +56,7 @@ pub use pgworkflows_macros::{Failure, activities, activity, workflow};
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use pgworkflows_postgres::{
-    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
+    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, diagnosis, sqlx,
 };
 #[cfg(feature = "sqlite")]
 pub use pgworkflows_sqlite::SqliteStore;

@@ -149,13 +149,13 @@ impl Call<'_> {
             | Self::DueRuns(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::Queues
             | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::KeyedRuns(_)
             | Self::List { .. }
             | Self::History(_)
             | Self::View { .. }
-            | Self::Queues
             | Self::ActivityQueues => false,
         }
     }

@@ -45,13 +45,13 @@ impl Lingering {
             | Call::DueRuns(_)
             | Call::Describe(_)
             | Call::DescribeQueue(_)
+            | Call::Queues
             | Call::QueuesOf(_)
             | Call::Find { .. }
             | Call::KeyedRuns(_)
             | Call::List { .. }
             | Call::History(_)
             | Call::View { .. }
-            | Call::Queues
             | Call::ActivityQueues => None,
         }
     }

@@ -45,6 +45,7 @@ impl ByteSize for Call<'_> {
             | Self::Release(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::Queues
             | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::KeyedRuns(_)
@@ -53,7 +54,6 @@ impl ByteSize for Call<'_> {
             | Self::View { .. }
             | Self::ClaimTasks(_)
             | Self::ReturnTasks(_)
-            | Self::Queues
             | Self::ActivityQueues => 0,
         }
     }

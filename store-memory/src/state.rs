@@ -180,17 +180,6 @@ impl State {
         Ok(Queue { name: name.to_owned(), first_shard, shard_count: range.count, now })
     }
 
-    /// All queues.
-    pub(crate) fn queues(&self, now: Timestamp) -> Vec<Queue> {
-        let queue = |(name, range): (&String, &Shards)| Queue {
-            name: name.clone(),
-            first_shard: shard_id(range.first),
-            shard_count: range.count,
-            now,
-        };
-        self.queues.iter().map(queue).collect()
-    }
-
     fn make_queue(&mut self, name: &str, shards: u16) -> Result<Shards, StoreError> {
         let first = self.shards.len() as u16;
         if shards == 0 || shards > ShardId::COUNT - first {

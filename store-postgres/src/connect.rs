@@ -43,7 +43,7 @@ pub(crate) fn standby_refused(options: &PgConnectOptions) -> String {
     )
 }
 
-fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
+pub(crate) fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
     if number < SERVER_VERSION_MIN {
         return Err(StoreError::misconfigured(format!(
             "the server is PostgreSQL {version}, but 14 or newer is needed: upgrade the server"
@@ -53,7 +53,7 @@ fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
 }
 
 /// Names, keys and reasons may be any text. A database with another encoding refuses some text, or garbles it.
-fn check_encoding(encoding: &str, options: &PgConnectOptions) -> Result<(), StoreError> {
+pub(crate) fn check_encoding(encoding: &str, options: &PgConnectOptions) -> Result<(), StoreError> {
     if encoding != "UTF8" {
         return Err(StoreError::misconfigured(format!(
             "{} is encoded in {encoding}, but UTF8 is needed: an encoding cannot be changed, so create a new \
@@ -76,7 +76,7 @@ pub(crate) fn describe_address(options: &PgConnectOptions) -> String {
     }
 }
 
-fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
+pub(crate) fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
     let address = describe_address(options);
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {

@@ -9,7 +9,7 @@ use crate::values::get;
 
 /// The settings, and the asynchronous standbys. A role without the right to see a standby's kind reads null, which
 /// gives no warning.
-const DURABILITY: &str = "
+pub(crate) const DURABILITY: &str = "
     select pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'),
            pg_catalog.current_setting('synchronous_standby_names') <> '',
            (select pg_catalog.string_agg(distinct r.application_name, ', ') from pg_catalog.pg_stat_replication r
@@ -27,7 +27,12 @@ pub(crate) async fn warn(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn risks(fsync: &str, commit: &str, waits_for_standbys: bool, asynchronous: Option<&str>) -> Vec<String> {
+pub(crate) fn risks(
+    fsync: &str,
+    commit: &str,
+    waits_for_standbys: bool,
+    asynchronous: Option<&str>,
+) -> Vec<String> {
     let mut risks = Vec::new();
     if fsync == "off" {
         risks.push("`fsync` is off: a crash of the machine may destroy the database".to_owned());

@@ -20,6 +20,11 @@ use crate::values::{Time, get, run_id, shard_id, suspect_stage, timestamp, uuid}
 const OPEN_QUEUE: &str = "
     select first_shard, shard_count, pg_catalog.clock_timestamp() from @schema@.open_queue($1, $2, $3)";
 
+/// With one time for all.
+const QUEUES: &str = "
+    select q.first_shard, q.shard_count, pg_catalog.clock_timestamp(), q.name
+    from @schema@.queues q order by q.name collate pg_catalog.\"C\"";
+
 const CLAIM: &str = "
     select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6, $7, $8)";
 
@@ -58,7 +63,17 @@ pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Resu
     }
     let query = shared.statements.query(OPEN_QUEUE);
     let query = query.bind(name.to_owned()).bind(i32::from(shards)).bind(&shared.options.lock_timeout);
-    let row = &shared.fetch_one(query).await?;
+    queue(&shared.fetch_one(query).await?, name)
+}
+
+/// Reads all queues, by name.
+pub(crate) async fn queues(shared: &Shared) -> Result<Vec<Queue>, StoreError> {
+    let rows = shared.fetch(shared.statements.query(QUEUES)).await?;
+    rows.iter().map(|row| queue(row, &get::<String>(row, 3)?)).collect()
+}
+
+/// A queue whose first columns are its first shard, how many it has, and the time.
+fn queue(row: &PgRow, name: &str) -> Result<Queue, StoreError> {
     let out_of_range = |_| StoreError::corrupt(format!("the shards of queue `{name}` are out of range"));
     Ok(Queue {
         name: name.to_owned(),

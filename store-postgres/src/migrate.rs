@@ -113,8 +113,8 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     }
     if !options.migrate {
         return Err(StoreError::misconfigured(format!(
-            "schema `{}` lacks {} of {} migrations: connect once with `migrate(true)`, or run what \
-             `PostgresStore::migrations_sql` prints",
+            "schema `{}` lacks {} of {} migrations: run `pgworkflows migrate`, connect once with `migrate(true)`, or run \
+             what `PostgresStore::migrations_sql` prints",
             schema.as_str(),
             missing.len(),
             MIGRATIONS.len()
@@ -155,6 +155,14 @@ async fn apply_missing(connection: &mut PgConnection, options: &Options) -> Resu
         }
     }
     Ok(())
+}
+
+/// How many of the migrations of this version a schema lacks, and how many there are.
+pub(crate) async fn lacking(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<(usize, usize), StoreError> {
+    Ok((missing(connection, schema).await?.len(), MIGRATIONS.len()))
 }
 
 /// The migrations that this schema lacks.

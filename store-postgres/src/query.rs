@@ -6,21 +6,21 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded,
-    OpenRow, Queue, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery,
-    Undelivered,
+    ActivityQueueInfo, Build, ChainLink, ClosedStatus, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription,
+    Load, Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter, RunPage,
+    ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
-use crate::tasks;
 use crate::values::{
     Time, bytes, closed_status_number, get, open_state, open_state_number, optional_run_id, run_id, shard_id,
     timestamp, uuid,
 };
 use crate::watch::closed_run;
+use crate::{lease, tasks};
 
 /// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 const DESCRIBE: &str = "
@@ -62,10 +62,6 @@ const SHARD_NEEDS: &str = "
     where s.queue = $1
     group by n.shard order by n.shard";
 
-const QUEUES: &str = "
-    select q.name, q.first_shard, q.shard_count, pg_catalog.clock_timestamp() from @schema@.queues q
-    order by q.name collate pg_catalog.\"C\"";
-
 const QUEUES_OF: &str = "select q from @schema@.queues_of($1) q";
 
 const FIND: &str = "
@@ -77,10 +73,10 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
-/// Lists runs, given a condition on those that are open and one on those that are over. Each half returns up to the limit, by
-/// an index in descending order.
+/// Each half returns up to the limit, by its primary key in descending order, or by an index that has what is asked for and little
+/// else: then `open` and `ended` are conditions which fit that index, whatever the parameters are.
 macro_rules! list {
-    ($open:literal, $closed:literal) => {
+    (open: $open:literal, ended: $ended:literal) => {
         concat!(
             "
     select r.*, l.first_run, l.predecessor, l.number,
@@ -97,9 +93,8 @@ macro_rules! list {
         union all
         (select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome
          from @schema@.closed_runs c
-         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)
-           and ($6::smallint is null or c.status = $6)",
-            $closed,
+         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)",
+            $ended,
             "
          order by c.run_id desc limit $7)
     ) r
@@ -109,12 +104,40 @@ macro_rules! list {
     };
 }
 
-const LIST: &str = list!("", "");
+const LIST: &str = list!(open: "", ended: " and ($6::smallint is null or c.status = $6)");
 
-/// The children of one run. Another statement, because its plan begins with the parent.
-const LIST_CHILDREN: &str = list!(" and o.parent = $8", " and c.parent = $8");
+/// Runs that are stalled or paused.
+const LIST_SET_APART: &str = list!(
+    open: " and o.stored_state in (3, 4) and o.stored_state = $5",
+    ended: " and $6::smallint is null"
+);
 
-fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
+/// Runs that are pending or busy. A pending row may be that of a busy run.
+const LIST_UNPARKED: &str = list!(open: " and o.stored_state in (0, 1)", ended: " and $6::smallint is null");
+
+/// The children of one run.
+const LIST_CHILDREN: &str = list!(
+    open: " and o.parent = $8",
+    ended: " and c.parent = $8 and ($6::smallint is null or c.status = $6)"
+);
+
+/// Runs that ended otherwise than completed.
+const LIST_NOT_COMPLETED: &str = list!(open: "", ended: " and c.status <> 0 and c.status = $6");
+
+/// The statement that lists these runs without a look at many others.
+fn list_statement(filter: &RunFilter) -> &'static str {
+    if filter.parent.is_some() {
+        return LIST_CHILDREN;
+    }
+    match (filter.state, filter.status) {
+        (Some(OpenState::Stalled | OpenState::Paused), None) => LIST_SET_APART,
+        (Some(OpenState::Pending | OpenState::Busy), None) => LIST_UNPARKED,
+        (None, Some(status)) if status != ClosedStatus::Completed => LIST_NOT_COMPLETED,
+        (Some(OpenState::Parked) | None, None) | (None, Some(_)) | (Some(_), Some(_)) => LIST,
+    }
+}
+
+fn lease_description(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     let Some(lease) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
     Ok(Some(LeaseDescription {
         lease: LeaseId::new(lease.cast_unsigned()),
@@ -141,15 +164,6 @@ fn found_view(row: &PgRow) -> Result<FoundView, StoreError> {
     Ok(FoundView { seq: EventSeq::new(get::<i32>(row, 0)?.cast_unsigned()), frame })
 }
 
-fn queue(row: &PgRow) -> Result<Queue, StoreError> {
-    Ok(Queue {
-        name: get(row, 0)?,
-        first_shard: shard_id(i16::try_from(get::<i32>(row, 1)?).unwrap_or(i16::MAX))?,
-        shard_count: u16::try_from(get::<i32>(row, 2)?).unwrap_or(u16::MAX),
-        now: timestamp(row, 3)?,
-    })
-}
-
 fn shard_needs(row: &PgRow) -> Result<ShardNeeds, StoreError> {
     let workflows = get::<Vec<String>>(row, 1)?.into_iter().map(Name::from).collect();
     Ok(ShardNeeds { shard: shard_id(get(row, 0)?)?, workflows })
@@ -168,7 +182,8 @@ impl StoreQuery for PostgresStore {
         let rows = self.shared.fetch(query).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let shard_count = u16::try_from(get::<i32>(first, 0)?).unwrap_or(u16::MAX);
-        let leases = rows.iter().filter_map(|row| lease(row).transpose()).collect::<Result<_, _>>()?;
+        let leases =
+            rows.iter().filter_map(|row| lease_description(row).transpose()).collect::<Result<_, _>>()?;
         let query = self.shared.statements.query(SHARD_NEEDS).bind(name.to_owned());
         let needs = self.shared.fetch(query).await?;
         let needs = needs.iter().map(shard_needs).collect::<Result<_, _>>()?;
@@ -176,7 +191,7 @@ impl StoreQuery for PostgresStore {
     }
 
     async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
-        self.shared.fetch(self.shared.statements.query(QUEUES)).await?.iter().map(queue).collect()
+        lease::queues(&self.shared).await
     }
 
     async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
@@ -211,11 +226,10 @@ impl StoreQuery for PostgresStore {
         // A state selects open runs, a status selects closed ones.
         let open = filter.open != Some(false) && filter.status.is_none();
         let closed = filter.open != Some(true) && filter.state.is_none();
-        let list = if filter.parent.is_some() { LIST_CHILDREN } else { LIST };
         let query = self
             .shared
             .statements
-            .query(list)
+            .query(list_statement(filter))
             .bind(open)
             .bind(closed)
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use async_trait::async_trait;
+use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     Hint, HintKind, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
     Switchboard, Watch, Watched,
@@ -20,7 +21,7 @@ use crate::schema::Schema;
 use crate::session::PostgresSession;
 use crate::shared::Shared;
 use crate::sql::Statements;
-use crate::{durability, lease, migrate, moved, partition, room, submit, watch};
+use crate::{durability, elsewhere, lease, migrate, moved, partition, room, submit, watch};
 
 /// A store on PostgreSQL. Clones are handles to the same store.
 ///
@@ -92,6 +93,14 @@ impl PostgresStore {
         submissions: &[Submission],
     ) -> Result<Vec<Submitted>, StoreError> {
         submit::submit_in(&self.shared, connection, submissions).await
+    }
+
+    /// Names the schemas of this database that have a run, ascending: for a message about a run that is not in this one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the server does not answer.
+    pub async fn schemas_with(&self, run: RunId) -> Result<Vec<String>, StoreError> {
+        elsewhere::schemas_with(&self.shared, run).await
     }
 
     pub(crate) async fn open(options: Options) -> Result<Self, StoreError> {

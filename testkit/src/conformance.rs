@@ -227,6 +227,7 @@ macro_rules! store_conformance {
                 need_of_a_foreign_shard_is_fenced,
                 other_needs_with_the_same_number_are_fenced,
                 queue_is_described_with_the_builds_of_its_leases,
+                queues_are_listed_by_name_with_the_clock_and_none_is_created,
                 queues_of_a_workflow_are_those_of_live_leases_or_that_of_the_last_one,
             ;
             handover:

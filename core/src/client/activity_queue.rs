@@ -1,6 +1,7 @@
 //! Describes activity queues to users. It must not know how a store counts tasks.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::store::tasks::ActivityQueueInfo;
 
@@ -22,7 +23,7 @@ use crate::store::tasks::ActivityQueueInfo;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ActivityQueue {
     /// The activity queue's name.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::client::call::ClientShared;
 use crate::data::id::ShardId;
@@ -72,7 +73,7 @@ impl fmt::Debug for QueueHandle {
 }
 
 /// A description of a queue, as of when it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueueInfo {
     /// The queue's name.
@@ -89,7 +90,7 @@ pub struct QueueInfo {
 
 /// Shards of a queue with open runs that cannot all be executed, because no live worker knows all of their workflows. Runs of
 /// those that the owner of a shard does not know wait. Printed, it says what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UnservedShards {
     /// The shards, ascending.
@@ -112,7 +113,7 @@ impl fmt::Display for UnservedShards {
 }
 
 /// A worker of a queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerInfo {
     /// The [name](crate::worker::WorkerBuilder::name) that the worker was given. Workers of one name and one build are shown as

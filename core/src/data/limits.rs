@@ -134,6 +134,9 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 /// client that waits for them: 8 MiB.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
+/// How many bytes of a history a client reads at a time for people: 1 MiB.
+pub(crate) const HISTORY_PAGE_BYTES: usize = 1 << 20;
+
 /// How many bytes of a running run's history a client reads to say what the run waits for: 1 MiB.
 pub(crate) const WAITS_HISTORY_BYTES_MAX: usize = 1 << 20;
 

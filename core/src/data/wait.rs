@@ -143,7 +143,8 @@ impl Wait {
         if waits.is_empty() { None } else { serde_json::to_string(waits).ok() }
     }
 
-    fn source(&self) -> Option<&str> {
+    /// The line of the workflow's code that waits, such as `src/order.rs:12:10`, if it is known.
+    pub fn source(&self) -> Option<&str> {
         match self {
             Self::Signal { source, .. }
             | Self::Update { source, .. }

@@ -26,7 +26,7 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Describes a queue and its live leases; `None` if the queue does not exist.
     async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError>;
 
-    /// Returns all queues, ascending by name.
+    /// Returns all queues, ascending by name. It creates none.
     async fn queues(&self) -> Result<Vec<Queue>, StoreError>;
 
     /// Names the queues whose live leases know a workflow, ascending. If there is none, it names the queue of the last lease

@@ -6,13 +6,13 @@ use std::ops::Bound;
 use bytes::Bytes;
 use pgworkflows_core::id::{LeaseId, MessageId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, Reply,
+    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, Queue, QueueDescription, Reply,
     RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
 use super::transaction::RunKey;
-use super::{Lease, Row, Run, State};
+use super::{Lease, Row, Run, Shards, State, shard_id};
 
 impl State {
     /// The topics that have happened.
@@ -71,6 +71,17 @@ impl State {
         };
         let needs = queue.iter().filter_map(needs).collect();
         Some(QueueDescription { name: name.to_owned(), shard_count: queue.count, leases, needs })
+    }
+
+    /// All queues, ascending by name.
+    pub(crate) fn queues(&self, now: Timestamp) -> Vec<Queue> {
+        let queue = |(name, range): (&String, &Shards)| Queue {
+            name: name.clone(),
+            first_shard: shard_id(range.first),
+            shard_count: range.count,
+            now,
+        };
+        self.queues.iter().map(queue).collect()
     }
 
     /// The queues whose live leases know a workflow; without any, that of the last one.

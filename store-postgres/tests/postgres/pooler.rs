@@ -36,7 +36,7 @@ impl Pooled {
         Some(Self { database, pooler: PgBouncer::start(server, mode, pool_size).unwrap() })
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.pooler.url(self.database.name())
     }
 

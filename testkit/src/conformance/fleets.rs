@@ -186,6 +186,22 @@ pub async fn queue_is_described_with_the_builds_of_its_leases(fixture: &Fixture)
     assert_eq!(described.leases.iter().map(|lease| lease.build.clone()).collect::<Vec<_>>(), builds);
 }
 
+pub async fn queues_are_listed_by_name_with_the_clock_and_none_is_created(fixture: &Fixture) {
+    let query = fixture.store.query();
+    let names = async || query.queues().await.unwrap().into_iter().map(|queue| queue.name);
+    assert_eq!(names().await.collect::<Vec<_>>(), [QUEUE]);
+    fixture.store.queue("a queue before it", 2).await.unwrap();
+    let opened = fixture.store.queue(QUEUE, SHARDS).await.unwrap();
+
+    let queues = query.queues().await.unwrap();
+    let [before, queue] = &queues[..] else { panic!("{queues:?}") };
+    assert_eq!((before.name.as_str(), before.shard_count), ("a queue before it", 2));
+    assert_eq!((queue.first_shard, queue.shard_count), (opened.first_shard, opened.shard_count));
+    assert!(before.now >= opened.now && queue.now == before.now);
+    assert_eq!(query.describe_queue("another").await.unwrap(), None);
+    assert_eq!(names().await.count(), 2);
+}
+
 pub async fn queues_of_a_workflow_are_those_of_live_leases_or_that_of_the_last_one(fixture: &Fixture) {
     let queues = async |workflow: &str| fixture.store.query().queues_of(workflow).await.unwrap();
     let elsewhere = async |build: Build| {

@@ -217,6 +217,10 @@ impl StoreQuery for FakeStore {
         Ok(None)
     }
 
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn queues_of(&self, _workflow: &str) -> Result<Vec<String>, StoreError> {
         let mut state = self.state();
         state.queues_asked += 1;
@@ -254,10 +258,6 @@ impl StoreQuery for FakeStore {
 
     async fn view(&self, _run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
         Ok(self.state().views.get(view).cloned())
-    }
-
-    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
-        unreachable!("only workers ask for it")
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

@@ -109,6 +109,32 @@ async fn history_is_read_to_its_end_and_decoded() {
 }
 
 #[tokio::test]
+async fn pages_of_a_history_follow_each_other_and_the_last_one_says_so() {
+    let fixture = fixture();
+    let fired = Event::TimerFired { id: CommandId::new(1) };
+    let of = |seq| frame(some_run(1), EventSeq::new(seq), NOW, &vec![fired.clone(); 10]);
+    fixture.store.state().frames = (0..7).map(|number| of(10 * number + 1)).collect();
+    let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = fixture.client.history_page(some_run(1), after).await.unwrap();
+        seen.extend(page.events.iter().map(|event| event.seq.get()));
+        after = page.end().or(after);
+        pages += 1;
+        if page.is_last {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), ((1..=70).collect::<Vec<_>>(), 3));
+    // Behind the end there is nothing yet, which is no error.
+    let page = fixture.client.history_page(some_run(1), after).await.unwrap();
+    assert_eq!((page.end(), page.is_last), (None, true));
+    // A run without events exists, or is unknown.
+    fixture.store.state().frames.clear();
+    let unknown = fixture.client.history_page(some_run(2), None).await.unwrap_err();
+    assert!(unknown.is_unknown_run(), "{unknown}");
+}
+
+#[tokio::test]
 async fn history_that_cannot_be_read_names_the_event() {
     let fixture = fixture();
     let fired = Event::TimerFired { id: CommandId::new(1) };

@@ -1,0 +1,52 @@
+//! `pgworkflows dev`: a playground without a server and without a worker: a store in a file, and a look at it.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::answer::Answers;
+use crate::args::Global;
+use crate::commands::top::Top;
+use crate::connect::Migrate;
+use crate::failure::{Code, Failure};
+
+/// Makes a store in a SQLite file, if it is not there yet, says how to use it, and shows it on a terminal as `top` does. It executes
+/// no workflow: start your program with the same address. If an address is given, it shows that store instead, and changes nothing.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The file
+    #[arg(long, default_value = "pgworkflows.db", value_name = "FILE")]
+    file: String,
+
+    #[command(flatten)]
+    top: Top,
+}
+
+impl Dev {
+    pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
+        // The environment may name the database of a production, which is looked at, and no more.
+        let (url, migrate) = match &global.url {
+            Some(url) => (url.clone(), Migrate::No),
+            None => (format!("sqlite:{}", self.file), Migrate::Yes),
+        };
+        let global = Global { url: Some(url.clone()), ..global.clone() };
+        let store = global.open(migrate).await?;
+        // Only the address of a file is known to have no password.
+        let shown = if url.starts_with("sqlite:") { url.as_str() } else { "…" };
+        let text = format!(
+            "The runs are in {}. In another shell:\n\n  \
+             export PGWORKFLOWS_URL={shown}\n  \
+             pgworkflows runs start hello '\"Ada\"' --key hello:1\n  \
+             pgworkflows runs why --workflow hello --key hello:1\n\n\
+             A program executes them with `pgworkflows::connect(\"{shown}\")` and a worker that knows workflow `hello`.",
+            store.place
+        );
+        answers.give(text, &json!({"url": shown}))?;
+        if answers.json || !std::io::stdout().is_terminal() {
+            return Ok(Code::Done);
+        }
+        // What was said stays above the screen, which is another one.
+        self.top.show_on_terminal(&store).await
+    }
+}

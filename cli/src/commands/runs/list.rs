@@ -1,0 +1,183 @@
+//! `pgworkflows runs list`: a page of runs, or all of them.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, ValueEnum};
+use futures::TryStreamExt;
+use pgworkflows::client::{ListRuns, RunInfo, RunStatus};
+use serde_json::json;
+
+use crate::age;
+use crate::answer::Answers;
+use crate::connect::Connected;
+use crate::failure::{Code, Failure};
+use crate::progress;
+use crate::table;
+use crate::target::Target;
+
+/// How many characters of what a run waits for are shown.
+const WAITING_CHARS: usize = 100;
+
+/// Lists runs, the newest first.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only runs of this workflow
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+
+    /// Only runs with this status
+    #[arg(long, value_name = "STATUS", conflicts_with_all = ["open", "closed"])]
+    status: Option<Status>,
+
+    /// Only runs that are not over
+    #[arg(long, conflicts_with = "closed")]
+    open: bool,
+
+    /// Only runs that are over
+    #[arg(long)]
+    closed: bool,
+
+    /// How many runs: 1 to 1000
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+
+    /// All runs, in pages that are read as they are shown
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+
+    /// Only runs that are older than this one: the last of an earlier page
+    #[arg(long, value_name = "RUN")]
+    before: Option<String>,
+}
+
+/// The statuses, as they are typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Status {
+    Pending,
+    Running,
+    Waiting,
+    Stalled,
+    Paused,
+    Completed,
+    Failed,
+    Cancelled,
+    Terminated,
+    Continued,
+    Retried,
+    TimedOut,
+}
+
+impl From<Status> for RunStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::Running => Self::Running,
+            Status::Waiting => Self::Waiting,
+            Status::Stalled => Self::Stalled,
+            Status::Paused => Self::Paused,
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
+            Status::Terminated => Self::Terminated,
+            Status::Continued => Self::Continued,
+            Status::Retried => Self::Retried,
+            Status::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl List {
+    pub(super) async fn run(&self, store: &Connected, answers: Answers) -> Result<Code, Failure> {
+        let list = self.list(store).await?;
+        if self.all {
+            return self.give_all(list, store, answers).await;
+        }
+        let runs = progress::shown("listing", list.limit(self.limit)).await?;
+        let next = runs.last().map(|run| run.run_id).filter(|_| runs.len() == self.limit as usize);
+        let now = store.now().await?;
+        answers.give(shown(&runs, now), &json!({"runs": runs, "next": next}))?;
+        if let Some(next) = next {
+            answers.note(format_args!("there may be more: --before {next}, or --all"));
+        }
+        Ok(Code::Done)
+    }
+
+    async fn list(&self, store: &Connected) -> Result<ListRuns, Failure> {
+        let mut list = store.client.list();
+        if let Some(workflow) = &self.workflow {
+            list = list.workflow(workflow);
+        }
+        list = match (self.status, self.open, self.closed) {
+            (Some(status), ..) => list.status(status.into()),
+            (None, true, _) => list.open(),
+            (None, false, true) => list.closed(),
+            (None, false, false) => list,
+        };
+        if let Some(before) = &self.before {
+            let target = Target { run: Some(before.clone()), key: None, workflow: None };
+            list = list.before(target.find(store).await?.run_id());
+        }
+        Ok(list)
+    }
+
+    /// Shows page after page, so that any number of runs takes little memory. As JSON they are lines, one for each run.
+    async fn give_all(&self, list: ListRuns, store: &Connected, answers: Answers) -> Result<Code, Failure> {
+        let now = store.now().await?;
+        let mut pages = list.limit(1000).stream().try_chunks(1000);
+        let mut is_first = true;
+        while let Some(page) = pages.try_next().await.map_err(|chunk| chunk.1)? {
+            if answers.json {
+                for run in &page {
+                    answers.line(serde_json::to_string(run).unwrap_or_default())?;
+                }
+            } else {
+                let text = shown(&page, now);
+                let rows = text.split_once('\n').map_or("", |(_, rows)| rows);
+                answers.line(if is_first { &text } else { rows })?;
+            }
+            is_first = false;
+        }
+        if is_first && !answers.json {
+            answers.line(shown(&[], now))?;
+        }
+        Ok(Code::Done)
+    }
+}
+
+/// The table of some runs.
+fn shown(runs: &[RunInfo], now: DateTime<Utc>) -> String {
+    if runs.is_empty() {
+        return "no such run".to_owned();
+    }
+    let mut rows = table::table(["RUN", "WORKFLOW", "KEY", "STATUS", "STARTED", "WAITS FOR"]);
+    for run in runs {
+        let waits = run.waiting_on.as_deref().map(|waits| table::cut(waits, WAITING_CHARS));
+        rows.add_row([
+            run.run_id.to_string(),
+            table::cut(&run.workflow, 40),
+            table::or_dash(run.key.as_deref().map(|key| table::cut(key, 40))),
+            status(run.status).to_owned(),
+            age::ago(run.created_at, now),
+            waits.unwrap_or_default(),
+        ]);
+    }
+    table::text(rows)
+}
+
+/// A status as it is typed and as JSON has it.
+pub(crate) fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Pending => "pending",
+        RunStatus::Running => "running",
+        RunStatus::Waiting => "waiting",
+        RunStatus::Stalled => "stalled",
+        RunStatus::Paused => "paused",
+        RunStatus::Completed => "completed",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Terminated => "terminated",
+        RunStatus::Continued => "continued",
+        RunStatus::Retried => "retried",
+        RunStatus::TimedOut => "timed-out",
+        _ => "unknown to this version",
+    }
+}

@@ -1,0 +1,117 @@
+//! `pgworkflows runs start`: starts a run, and looks whether its workflow can read the input.
+
+use std::time::Duration;
+
+use clap::Args;
+use pgworkflows::client::{Json, RunStatus, Untyped};
+use pgworkflows::{Client, RunHandle};
+use serde_json::json;
+
+use crate::answer::Answers;
+use crate::connect::Connected;
+use crate::failure::{Code, Failure};
+use crate::input;
+use crate::progress;
+
+/// For how long it is looked whether the run stalls at once. A worker begins a run within milliseconds.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Starts a run. It exists, and every client can see it, when this command is done.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The name of the workflow
+    workflow: String,
+
+    /// The input: JSON, `@file`, or `-` for the standard input
+    #[arg(default_value = "null")]
+    input: String,
+
+    /// The idempotency key: a second start with it finds the same run
+    #[arg(long)]
+    key: Option<String>,
+
+    /// The queue. By default, that of the workers which know the workflow
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+
+    /// Starts the code of the run after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    delay: Option<u64>,
+
+    /// Waits for the end of the run, and answers with its result
+    #[arg(long)]
+    wait: bool,
+
+    /// With --wait: gives up after so many seconds. The run goes on
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    timeout: Option<u64>,
+}
+
+impl Start {
+    pub(super) async fn run(&self, store: &Connected, answers: Answers) -> Result<Code, Failure> {
+        let what = format!("the input of workflow `{}`", self.workflow);
+        let input = input::payload(&what, &self.input)?;
+        let client = self.client(store)?;
+        let mut start = client.start_named(self.workflow.clone(), input);
+        if let Some(key) = &self.key {
+            start = start.key(key);
+        }
+        if let Some(delay) = self.delay {
+            start = start.delay(Duration::from_secs(delay));
+        }
+        let run = progress::shown("starting", start).await?;
+        if self.wait {
+            return self.give_result(&run, answers).await;
+        }
+        if !run.is_existing() && self.delay.is_none() {
+            check(&run).await?;
+        }
+        let (id, existing) = (run.run_id(), run.is_existing());
+        let text = if existing { format!("{id} (it exists already)") } else { id.to_string() };
+        answers.give(text, &json!({"run_id": id, "existing": existing}))
+    }
+
+    fn client(&self, store: &Connected) -> Result<Client, Failure> {
+        match &self.queue {
+            Some(queue) => Ok(Client::builder(store.store.clone()).queue(queue).build()?),
+            None => Ok(store.client.clone()),
+        }
+    }
+
+    async fn give_result(&self, run: &RunHandle<Untyped>, answers: Answers) -> Result<Code, Failure> {
+        let mut result = run.as_type::<Json>().result();
+        if let Some(timeout) = self.timeout {
+            result = result.timeout(Duration::from_secs(timeout));
+        }
+        let result = progress::shown("waiting for the run", result).await?;
+        let value = json!({"run_id": run.run_id(), "existing": run.is_existing(), "result": result});
+        answers.give(&result, &value)
+    }
+}
+
+/// Looks whether the run stalls in its first second, as it does if the input is not of its workflow's type, which only a worker
+/// knows. Nothing is lost: code that reads the input resumes the run.
+async fn check(run: &RunHandle<Untyped>) -> Result<(), Failure> {
+    for _ in 0..LOOKS {
+        let info = run.describe().await?;
+        match info.status {
+            RunStatus::Pending => tokio::time::sleep(PAUSE).await,
+            RunStatus::Stalled => {
+                let id = run.run_id();
+                let why = info.waiting_on.unwrap_or_default();
+                return Err(Failure::new(
+                    Code::Failed,
+                    "stalled",
+                    format!(
+                        "run {id} was started, but its code cannot go on: {why}. If the input is at fault, end the run \
+                         with `pgworkflows runs terminate {id} --reason …` and start another one; a worker with code \
+                         that reads the input resumes it"
+                    ),
+                ));
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The command line of PgWorkflows. It shows and asks what any client can: it has no SQL, and knows no workflow's code.
+//!
+//! In reading order: `args` are parsed, `connect` opens the store that they name, and each command is a file of `commands`. It
+//! returns an answer, which is a text for people and a value for scripts. `why` is a function from a `situation` to words.
+
+mod age;
+mod answer;
+mod args;
+mod commands;
+mod connect;
+mod failure;
+mod input;
+mod progress;
+mod secrets;
+mod situation;
+mod table;
+mod target;
+mod why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Arguments;
+use crate::failure::{Code, Failure};
+use crate::secrets::without_secrets;
+
+/// Runs the command line, and returns its exit code, which `--help` explains. It writes to the standard output and the standard
+/// error of the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    let json = arguments.global.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(commands::run(arguments));
+            // A connection attempt of the library may be under way; nothing waits for it.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(Failure::new(Code::Failed, "io", format!("no thread could be started: {error}"))),
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// Shows help, or what is wrong with the arguments. These may contain a password: an address in the wrong place, say.
+fn refuse(error: &clap::Error) -> ExitCode {
+    use std::io::Write;
+
+    let text = without_secrets(&error.render().ansi().to_string());
+    let (written, code) = if error.use_stderr() {
+        (write!(anstream::stderr(), "{text}"), Code::Usage)
+    } else {
+        (write!(anstream::stdout(), "{text}"), Code::Done)
+    };
+    // Whoever closed the output does not read it.
+    drop(written);
+    code.into()
+}

@@ -1,0 +1,54 @@
+//! Tables for people: columns without lines, as wide as the terminal. It must not know what is in them.
+
+use std::io::IsTerminal;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// A table with these columns. On a terminal, long cells are wrapped; elsewhere lines are as long as they are.
+pub(crate) fn table<'a>(columns: impl IntoIterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let is_terminal = std::io::stdout().is_terminal();
+    let arrangement = if is_terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+    table.set_content_arrangement(arrangement);
+    table.set_header(columns);
+    table
+}
+
+/// The table as text, without spaces at the ends of lines.
+pub(crate) fn text(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// What a cell without a value shows.
+pub(crate) fn or_dash(text: Option<impl Into<String>>) -> String {
+    text.map_or_else(|| "-".to_owned(), Into::into)
+}
+
+/// A text in one line, cut at a number of characters.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    let line = text.replace(['\n', '\r', '\t'], " ");
+    if line.chars().count() <= chars {
+        return line;
+    }
+    line.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells_and_lines_end_with_text() {
+        let mut runs = table(["RUN", "STATUS", "NOTE"]);
+        runs.add_row(["1", "completed", ""]);
+        runs.add_row(["1000", "-", "a note"]);
+        assert_eq!(text(runs), "RUN   STATUS     NOTE\n1     completed\n1000  -          a note");
+        assert_eq!((cut("a\nb", 9).as_str(), cut("äbcdef", 4).as_str()), ("a b", "äbc…"));
+        assert_eq!((or_dash(None::<&str>).as_str(), or_dash(Some("x")).as_str()), ("-", "x"));
+    }
+}

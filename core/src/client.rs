@@ -16,6 +16,7 @@ pub(crate) mod lazy;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod queue;
+mod received;
 pub(crate) mod request;
 pub(crate) mod run_type;
 pub(crate) mod start;

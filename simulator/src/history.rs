@@ -190,10 +190,38 @@ impl HistoryCheck {
         }
     }
 
+    /// The end of the workflow, and of the run.
+    fn take_end(&mut self, event: &Event) {
+        match event {
+            Event::RunEnding { outcome, .. } => {
+                self.waiting = 0;
+                self.ending = Some(outcome.clone());
+            }
+            Event::RunCompleted { .. } => {
+                let completes = |ending: &Outcome| matches!(ending, Outcome::Completed(_));
+                self.demand(self.ending.as_ref().is_none_or(completes), "it should have ended otherwise");
+                self.demand(self.rounds.is_empty(), "a round was not over");
+            }
+            Event::RunContinued { .. } => {
+                self.demand(self.registered.is_empty(), "a compensation was not executed");
+            }
+            Event::RunRetried { failure, .. } => {
+                self.ends_with(&Outcome::Failed(failure.clone()));
+                self.demand(!self.cancelled, "it was cancelled");
+            }
+            Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
+            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
+                self.ends_with(&Outcome::Cancelled);
+            }
+            _ => {}
+        }
+    }
+
     fn take(&mut self, event: &Event, config: &WorldConfig) {
         self.publishes(event);
         self.take_compensation(event);
         self.take_update(event);
+        self.take_end(event);
         match event {
             Event::RunStarted { start_at, chain, .. } => {
                 if !self.resolves() && chain.is_some() {
@@ -237,26 +265,6 @@ impl HistoryCheck {
                 // A run that was executing at many deaths is taken for their cause.
                 let is_suspected = !config.calm && is_set_aside(reason);
                 self.demand(is_broken || is_suspected, "it had no reason to stall");
-            }
-            Event::RunEnding { outcome, .. } => {
-                self.waiting = 0;
-                self.ending = Some(outcome.clone());
-            }
-            Event::RunCompleted { .. } => {
-                let completes = |ending: &Outcome| matches!(ending, Outcome::Completed(_));
-                self.demand(self.ending.as_ref().is_none_or(completes), "it should have ended otherwise");
-                self.demand(self.rounds.is_empty(), "a round was not over");
-            }
-            Event::RunContinued { .. } => {
-                self.demand(self.registered.is_empty(), "a compensation was not executed");
-            }
-            Event::RunRetried { failure, .. } => {
-                self.ends_with(&Outcome::Failed(failure.clone()));
-                self.demand(!self.cancelled, "it was cancelled");
-            }
-            Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
-            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
-                self.ends_with(&Outcome::Cancelled);
             }
             Event::DeadlinePassed { deadline, .. } => {
                 self.cancelled = true;

@@ -181,16 +181,21 @@ impl Interpreter {
             Op::Shielded(op) => ctx.shield(self.clone().interpret(*op)).await,
             Op::Scoped(op) => self.scope(*op).await,
             Op::Undo { millis } => self.undo(millis).await,
-            Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
-                Ok(value) => Ok(value),
-                Err(_) => perform(ctx, cleanup, None).await,
-            },
+            Op::Shield(op, cleanup) => self.clean_up_after(*op, cleanup).await,
             Op::Falter { times } if ctx.attempt() > times => Ok(0),
             Op::Falter { .. } | Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
             // Without the panic hook, because planned panics need no message.
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             // The whole plan ends with it.
             Op::Mine | Op::Onward(_) => Ok(0),
+        }
+    }
+
+    /// Executes an op, and a clean-up if it fails or is cancelled.
+    async fn clean_up_after(&self, op: Op, cleanup: Work) -> WorkflowResult<u64> {
+        match self.clone().interpret(op).await {
+            Ok(value) => Ok(value),
+            Err(_) => perform(&self.ctx, cleanup, None).await,
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod log;
 mod promises;
+mod talks;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -30,7 +31,7 @@ const FACTS: usize = 1_000;
 
 /// All checks.
 fn checks() -> impl Iterator<Item = &'static Check> {
-    [log::CHECKS, writers::CHECKS, promises::CHECKS, users::CHECKS].into_iter().flatten()
+    [log::CHECKS, writers::CHECKS, promises::CHECKS, talks::CHECKS, users::CHECKS].into_iter().flatten()
 }
 
 /// Reads the log and the journals into tables for the checks.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use futures::future::try_join;
+use pgworkflows::prelude::{Signal, Update};
 use pgworkflows::sqlx::{self, PgPool};
-use pgworkflows::{Client, Error, InTransaction, RunHandle, Workflow, prelude::Signal};
+use pgworkflows::{Client, Error, InTransaction, RunHandle, Workflow};
 use pgworkflows_testkit::runtime::dice::Dice;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long one question for a result takes.
 const RESULT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one question for an answer takes. It is asked again with its key.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client with its journal, and the database of its users.
 #[derive(Clone, Debug)]
@@ -179,6 +183,25 @@ impl Hand {
     fn signalled<W: Workflow>(&self, token: &str, run: &RunHandle<W>, number: u32) -> anyhow::Result<()> {
         let run = run.run_id().to_string();
         self.journal.note(&Fact::Signalled { token: token.to_owned(), run, number })
+    }
+
+    /// Sends an update whose key is its number, until it is answered.
+    pub(crate) async fn update<W: Workflow>(
+        &self,
+        token: &str,
+        run: &RunHandle<W>,
+        update: Update<u32, u64>,
+        number: u32,
+    ) -> anyhow::Result<()> {
+        let answer = loop {
+            match run.update(update, number).key(number.to_string()).timeout(ANSWER_PATIENCE).await {
+                Ok(answer) => break answer,
+                Err(error) if error.is_timeout() => {}
+                Err(error) => self.again(token, error).await?,
+            }
+        };
+        let (token, run) = (token.to_owned(), run.run_id().to_string());
+        self.journal.note(&Fact::Answered { token, run, number, answer })
     }
 
     /// Cancels a run.

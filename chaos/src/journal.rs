@@ -19,6 +19,8 @@ pub(crate) enum Fact {
     Started { token: String, run: String },
     /// A signal was acknowledged. Those of a token were sent one after the other.
     Signalled { token: String, run: String, number: u32 },
+    /// An update with this number as its key was answered.
+    Answered { token: String, run: String, number: u32, answer: u64 },
     /// A cancellation was acknowledged.
     Cancelled { token: String, run: String },
     /// The client was told how the run ended.

@@ -45,8 +45,11 @@ const FIGURES: &str = "
         (3, 'leases that were fenced', (select count(*) from chaos.fenced)),
         (4, 'new owners of shards', (select count(*) from chaos.owned where lease is not null)),
         (5, 'signals acknowledged', (select count(*) from chaos.notes where kind = 'signalled')),
-        (6, 'activity attempts that were lost', (select count(*) from chaos.events where name = 'activity.attempt-lost')),
-        (7, 'messages after the end of their run', (select count(*) from pgworkflows.undelivered))
+        (6, 'updates answered', (select count(*) from chaos.notes where kind = 'answered')),
+        (7, 'runs that continue others', (select count(*) from chaos.runs where run_id <> first)),
+        (8, 'children', (select count(*) from chaos.runs where parent is not null)),
+        (9, 'activity attempts that were lost', (select count(*) from chaos.events where name = 'activity.attempt-lost')),
+        (10, 'messages after the end of their run', (select count(*) from pgworkflows.undelivered))
     ) figures (place, what, count) order by place";
 
 impl Report {
@@ -60,7 +63,9 @@ impl Report {
     ) -> anyhow::Result<Self> {
         let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
             "select n.fact->>'workflow', count(*), count(r.run_id), count(e.run_id)
-             from chaos.notes n left join chaos.runs r using (token) left join chaos.ends e on e.run_id = r.run_id
+             from chaos.notes n
+             left join chaos.runs r on r.token = n.token and r.run_id = r.first
+             left join chaos.ends e on e.run_id = r.run_id
              where n.kind = 'starts' group by 1",
         )
         .fetch_all(&mut *connection)

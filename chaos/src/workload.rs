@@ -5,6 +5,8 @@
 
 mod bank;
 mod cancelled;
+mod chain;
+mod family;
 mod fan_out;
 mod once;
 mod payment;
@@ -12,6 +14,7 @@ mod refund;
 mod signals;
 mod timers;
 mod transfer;
+mod updates;
 
 use futures::future::BoxFuture;
 use pgworkflows::PostgresStore;
@@ -54,6 +57,9 @@ pub(crate) const KINDS: &[Kind] = &[
     fan_out::KIND,
     timers::KIND,
     signals::KIND,
+    updates::KIND,
+    chain::KIND,
+    family::KIND,
     cancelled::KIND,
     once::KIND,
 ];

@@ -18,6 +18,7 @@ pub(crate) mod list;
 pub(crate) mod message;
 mod overview;
 pub(crate) mod queue;
+mod received;
 pub(crate) mod request;
 pub(crate) mod run_type;
 pub(crate) mod start;

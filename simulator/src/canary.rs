@@ -15,6 +15,7 @@ mod shared;
 mod signals;
 mod store;
 mod tasks;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +59,7 @@ impl Canary {
             .chain(signals::CANARIES)
             .chain(requests::CANARIES)
             .chain(children::CANARIES)
+            .chain(updates::CANARIES)
             .chain(deaths::CANARIES)
     }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join3, join5};
+use futures::future::{BoxFuture, join4, join5};
+use pgworkflows_core::activity::RetryPolicy;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -16,6 +17,7 @@ use crate::announce::Announcement;
 use crate::config::WorldConfig;
 use crate::ledger::Ledger;
 use crate::plan::{Op, Planner};
+use crate::updates::AskPromise;
 use crate::workflow::{PlanWorkflow, Summary, signal_at};
 
 /// The promises to all clients.
@@ -33,8 +35,12 @@ pub(crate) struct RunPromise {
     pub(crate) plan: Op,
     /// Its workflow, if it was started with a key.
     pub(crate) keyed: Option<&'static str>,
+    /// How many attempts of the whole run there are at most.
+    pub(crate) attempts_max: u32,
     /// For each signal, the acknowledged tokens in the order in which they were sent.
     pub(crate) signals: [Vec<u64>; 2],
+    /// The updates that were sent, with their replies.
+    pub(crate) updates: Vec<AskPromise>,
     /// The broadcasts that were finished after it had its key.
     pub(crate) announced: Vec<Announcement>,
     pub(crate) cancelled: bool,
@@ -86,8 +92,10 @@ impl Script {
 
     async fn play_as<W: Planned>(self, mut dice: Dice) {
         let deadly = self.is_deadly();
-        let plan =
-            Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly, compensates: true }.plan();
+        let (config, retries) = (&self.config, self.attempts_max() > 1);
+        let mut planner =
+            Planner { dice: &mut dice, config, ops_left: 12, deadly, compensates: true, retries };
+        let plan = planner.plan();
         self.pause(&mut dice, 10).await;
         if let Some(Started { handle, keyed, signals }) = self.start::<W>(&plan, &mut dice).await {
             let run = handle.run_id();
@@ -98,7 +106,9 @@ impl Script {
                     run,
                     plan: plan.clone(),
                     keyed: keyed.then_some(W::NAME),
+                    attempts_max: self.attempts_max(),
                     signals,
+                    updates: Vec::new(),
                     announced: Vec::new(),
                     cancelled: false,
                     terminated: false,
@@ -107,16 +117,19 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let (mut again, mut now, mut all, mut halt) =
-                (dice.fork(4), dice.fork(5), dice.fork(6), dice.fork(7));
+            let (mut again, mut now, mut all, mut halt, mut updates) =
+                (dice.fork(4), dice.fork(5), dice.fork(6), dice.fork(7), dice.fork(8));
+            // Another attempt of the whole run is not given the signals that the one before it took.
+            let takes = [0, 1].map(|signal| plan.takes(signal) * u64::from(self.attempts_max()));
             let requests = join5(
-                self.send_all(index, run, 0, sent[0]..plan.takes(0), &mut left),
-                self.send_all(index, run, 1, sent[1]..plan.takes(1), &mut right),
+                self.send_all(index, run, 0, sent[0]..takes[0], &mut left),
+                self.send_all(index, run, 1, sent[1]..takes[1], &mut right),
                 self.end(index, handle, &mut end),
                 self.resume(run, &mut again),
                 self.retry_now(run, &mut now),
             );
-            join3(requests, self.announce::<W>(&mut all), self.halt(run, &mut halt)).await;
+            let updates = self.update_all::<W>(index, run, plan.needs_updates(), &mut updates);
+            join4(requests, self.announce::<W>(&mut all), self.halt(run, &mut halt), updates).await;
         }
         lock(&self.promises).scripts -= 1;
     }
@@ -124,6 +137,11 @@ impl Script {
     /// Whether its run may end the process of its worker.
     fn is_deadly(&self) -> bool {
         self.config.deadly && self.number < DEADLY_MAX
+    }
+
+    /// How often its whole run is tried.
+    fn attempts_max(&self) -> u32 {
+        if self.number % 4 == 2 { 3 } else { 1 }
     }
 
     pub(crate) async fn pause(&self, dice: &mut Dice, units: u32) {
@@ -196,6 +214,11 @@ impl Script {
         }
         if let Some(token) = token {
             start = start.with_signal(signal_at(client), token);
+        }
+        if self.attempts_max() > 1 {
+            let delay = self.config.lease_ttl / 4;
+            let policy = RetryPolicy::exponential().initial(delay).delay_max(delay * 2);
+            start = start.retry(policy.max_attempts(self.attempts_max()));
         }
         if self.number % 8 == 5 {
             // About as long as the run takes.

@@ -8,6 +8,7 @@ use pgworkflows_core::id::{CommandId, MessageId, Name, RunId};
 
 use crate::config::WorldConfig;
 use crate::workflow::PLANNED_PANIC;
+use crate::workflow::serving::UPDATES;
 
 /// Invariants 2, 3 and 8 within one history. The configuration of the world says why its run may have stalled.
 pub(crate) fn check_history(
@@ -56,6 +57,9 @@ struct HistoryCheck {
     /// parts.
     waiting: u32,
     messages: BTreeSet<MessageId>,
+    /// The updates without a reply, in the order of their arrival.
+    unanswered: Vec<(MessageId, Name)>,
+    cancelled: bool,
     deadlines: BTreeMap<CommandId, Timestamp>,
     paused: bool,
     /// Compensations that were registered and have not been scheduled.
@@ -113,6 +117,29 @@ impl HistoryCheck {
         }
     }
 
+    /// An update is received once, and then has one reply. A handler takes one after the other.
+    fn take_update(&mut self, event: &Event) {
+        match event {
+            Event::UpdateReceived { message, update, .. } => {
+                self.resolves();
+                let is_new = self.messages.insert(*message);
+                self.demand(is_new, "the message was logged before");
+                self.unanswered.push((*message, update.clone()));
+            }
+            Event::UpdateReplied { id, message, update, .. }
+            | Event::UpdateDropped { id, message, update, .. } => {
+                self.begins(*id);
+                let place = self.unanswered.iter().position(|(waiting, _)| waiting == message);
+                self.demand(place.is_some(), "there is no such update without a reply");
+                let before = &self.unanswered[..place.unwrap_or(0)];
+                let is_next = update != UPDATES[1] || before.iter().all(|(_, other)| other != update);
+                self.demand(is_next, "a handler took it before an earlier one was done");
+                place.map(|place| self.unanswered.remove(place));
+            }
+            _ => {}
+        }
+    }
+
     /// A group ends with the views that it publishes, each once, in the order of their names. Something else follows.
     fn publishes(&mut self, event: &Event) {
         let published = match event {
@@ -163,9 +190,38 @@ impl HistoryCheck {
         }
     }
 
+    /// The end of the workflow, and of the run.
+    fn take_end(&mut self, event: &Event) {
+        match event {
+            Event::RunEnding { outcome, .. } => {
+                self.waiting = 0;
+                self.ending = Some(outcome.clone());
+            }
+            Event::RunCompleted { .. } => {
+                let completes = |ending: &Outcome| matches!(ending, Outcome::Completed(_));
+                self.demand(self.ending.as_ref().is_none_or(completes), "it should have ended otherwise");
+                self.demand(self.rounds.is_empty(), "a round was not over");
+            }
+            Event::RunContinued { .. } => {
+                self.demand(self.registered.is_empty(), "a compensation was not executed");
+            }
+            Event::RunRetried { failure, .. } => {
+                self.ends_with(&Outcome::Failed(failure.clone()));
+                self.demand(!self.cancelled, "it was cancelled");
+            }
+            Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
+            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
+                self.ends_with(&Outcome::Cancelled);
+            }
+            _ => {}
+        }
+    }
+
     fn take(&mut self, event: &Event, config: &WorldConfig) {
         self.publishes(event);
         self.take_compensation(event);
+        self.take_update(event);
+        self.take_end(event);
         match event {
             Event::RunStarted { start_at, chain, .. } => {
                 if !self.resolves() && chain.is_some() {
@@ -194,6 +250,7 @@ impl HistoryCheck {
                 (None, _) | (_, None) => self.demand(false, "there is no such timer"),
             },
             Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. } => {
+                self.cancelled |= matches!(event, Event::CancelRequested { .. });
                 self.resolves();
                 let is_new = self.messages.insert(*message);
                 self.demand(is_new, "the message was logged before");
@@ -209,20 +266,8 @@ impl HistoryCheck {
                 let is_suspected = !config.calm && is_set_aside(reason);
                 self.demand(is_broken || is_suspected, "it had no reason to stall");
             }
-            Event::RunEnding { outcome, .. } => {
-                self.waiting = 0;
-                self.ending = Some(outcome.clone());
-            }
-            Event::RunCompleted { .. } => {
-                let completes = |ending: &Outcome| matches!(ending, Outcome::Completed(_));
-                self.demand(self.ending.as_ref().is_none_or(completes), "it should have ended otherwise");
-                self.demand(self.rounds.is_empty(), "a round was not over");
-            }
-            Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
-            Event::RunCancelled { .. } | Event::RunTimedOut { grace_until: None, .. } => {
-                self.ends_with(&Outcome::Cancelled);
-            }
             Event::DeadlinePassed { deadline, .. } => {
+                self.cancelled = true;
                 self.resolves();
                 self.demand(self.now >= Some(*deadline), "too early");
             }

@@ -5,6 +5,7 @@ mod append;
 mod fleets;
 mod retries;
 mod tasks;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ use pgworkflows_testkit::runtime::time::{Owner, Time};
 use self::append::{append_words, events_of};
 use self::retries::RetryAccounts;
 use self::tasks::TaskAccounts;
+use self::updates::UpdateAccounts;
 use crate::workflow::TOLD;
 
 /// Marks the ids of the messages that appends send, and of the runs that these start.
@@ -63,6 +65,7 @@ pub(crate) struct Accounts {
     /// The requests to resume among them, and among those that left the inbox.
     resumes: BTreeSet<MessageRef>,
     retries: RetryAccounts,
+    updates: UpdateAccounts,
     /// Messages that arrived after the end of their run.
     pub(crate) undelivered: BTreeSet<MessageId>,
     /// Messages that appends sent to other runs.
@@ -81,6 +84,8 @@ pub(crate) struct Accounts {
 pub(crate) struct RunAccount {
     /// The name of its workflow.
     workflow: Option<String>,
+    /// The first run of its chain, if it continues another.
+    pub(crate) first: Option<RunId>,
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
     pub(crate) is_stalled: bool,
@@ -279,13 +284,13 @@ impl Accounts {
             Ok(MessageKind::Task) => self.tasks.told(*run, *message, violations),
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
+            Ok(MessageKind::Update(_)) => self.updates.submitted(at, *run),
             Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
             Ok(
                 MessageKind::Start
                 | MessageKind::Cancel
                 | MessageKind::Terminate
                 | MessageKind::Child
-                | MessageKind::Update(_)
                 | MessageKind::Pause,
             ) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),

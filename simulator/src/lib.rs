@@ -21,6 +21,7 @@ mod promise;
 mod quiet;
 mod sending;
 mod thread;
+mod updates;
 mod view;
 mod workflow;
 mod world;

@@ -21,7 +21,11 @@ pub(crate) enum Op {
     Take { signal: usize },
     /// Waits for a signal with a timeout.
     TakeFor { signal: usize, millis: u64 },
-    /// Sends a signal that no plan takes: to itself, or to the run with a key, which may not exist.
+    /// Takes an update, or waits for it for some time.
+    Answer { millis: Option<u64> },
+    /// Serves updates, and signals of other runs, beside an op. It is never within another op of this kind.
+    Serve(Serve, Box<Op>),
+    /// Sends a signal that no plan waits for: to itself, or to the run with a key, which may not exist.
     Tell { key: Option<u64> },
     /// Starts a child with a plan of its own.
     Child(Child),
@@ -55,6 +59,8 @@ pub(crate) enum Op {
     Shield(Box<Op>, Work),
     /// Fails.
     Fail,
+    /// Fails in the first attempts of the whole run.
+    Falter { times: u32 },
     /// Does nothing; a broken build panics here.
     Mine,
     /// Continues as new with another plan. It is the last op of a plan without compensations.
@@ -80,6 +86,17 @@ pub(crate) struct Work {
     pub(crate) is_transactional: bool,
     /// Whether it is sent to the worker that executed an activity before it.
     pub(crate) follows: bool,
+}
+
+/// How updates are served.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Serve {
+    /// What the handler does for some of them.
+    pub(crate) work: Work,
+    /// How many have to be answered before the main line goes on after the op.
+    pub(crate) until: Option<u64>,
+    /// Whether the main line then waits for those that have arrived.
+    pub(crate) drains: bool,
 }
 
 /// A child to start.
@@ -136,6 +153,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) deadly: bool,
     /// Whether it may register compensations.
     pub(crate) compensates: bool,
+    /// Whether the whole run is tried again if it fails.
+    pub(crate) retries: bool,
 }
 
 impl Planner<'_> {
@@ -153,7 +172,17 @@ impl Planner<'_> {
 
     fn one_plan(&mut self) -> Op {
         let count = self.dice.between(1, 4);
+        // Drawn apart, as above.
+        let mut apart = self.dice.fork(101);
         let mut ops: Vec<Op> = (0..count).map(|_| self.op(0)).collect();
+        if apart.chance(300) {
+            let place = apart.below(count) as usize;
+            let served = Box::new(ops.remove(place));
+            ops.insert(place, Op::Serve(self.serve(&mut apart), served));
+        }
+        if self.retries && apart.chance(700) {
+            ops.insert(apart.below(count + 1) as usize, Op::Falter { times: apart.between(1, 2) as u32 });
+        }
         if self.config.broken && self.dice.chance(700) {
             ops.insert(self.dice.below(count + 1) as usize, Op::Mine);
         }
@@ -171,7 +200,7 @@ impl Planner<'_> {
             25..30 => Op::Step(self.work()),
             30..35 => Op::Sleep { millis: self.millis(20) },
             35..40 => self.nap(),
-            40..43 => Op::Take { signal: self.signal() },
+            40..43 => self.take(),
             43..46 => Op::Child(self.child()),
             46..48 => Op::Tell { key: self.dice.chance(700).then(|| self.dice.below(8)) },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
@@ -196,6 +225,30 @@ impl Planner<'_> {
             draw @ 96..98 => Op::Undo { millis: (draw == 97).then(|| self.millis(2).max(1)) },
             _ => Op::Shield(self.boxed(depth), self.work()),
         }
+    }
+
+    /// A signal or, drawn apart, an update.
+    fn take(&mut self) -> Op {
+        let mut apart = self.dice.fork(102);
+        let signal = self.signal();
+        match apart.below(10) {
+            0..5 => Op::Take { signal },
+            5..8 => Op::Answer { millis: None },
+            _ => Op::Answer { millis: Some(self.config.lease_ttl.as_millis() as u64 * apart.between(1, 5)) },
+        }
+    }
+
+    fn serve(&self, apart: &mut Dice) -> Serve {
+        let unit = self.config.lease_ttl.as_millis() as u64;
+        let work = Work {
+            value: 1,
+            millis: apart.below(unit),
+            attempts_max: 3,
+            retry_millis: 10,
+            ..Work::default()
+        };
+        let until = apart.chance(400).then(|| apart.between(1, 3));
+        Serve { work: Work { failures: apart.below(3) as u32, ..work }, until, drains: apart.chance(500) }
     }
 
     /// A child does one thing, waits for no signal, and has no children, or there would be no end.
@@ -291,11 +344,12 @@ impl Op {
     pub(crate) fn expected(&self) -> Expected {
         match self {
             Self::Work(work) | Self::Step(work) => work.expected(),
-            Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
+            Self::Sleep { .. } | Self::Take { .. } | Self::Answer { millis: None } => Expected::Value(1),
             Self::OnFailure(_) | Self::Tell { .. } | Self::Mine => Expected::Value(0),
-            Self::Shielded(op) | Self::Scoped(op) => op.expected(),
+            Self::Shielded(op) | Self::Scoped(op) | Self::Serve(_, op) => op.expected(),
             Self::Undo { .. } => Expected::Value(0),
-            Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) | Self::Child(_) => Expected::Open,
+            Self::TakeFor { .. } | Self::Answer { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
+            Self::Child(_) | Self::Falter { .. } => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
@@ -336,29 +390,50 @@ impl Op {
 
     /// How many signals of that name it waits for at most.
     pub(crate) fn takes(&self, signal: usize) -> u64 {
+        let takes = match self {
+            Self::Take { signal: name } | Self::TakeFor { signal: name, .. } => *name == signal,
+            _ => false,
+        };
+        u64::from(takes) + self.parts().into_iter().map(|op| op.takes(signal)).sum::<u64>()
+    }
+
+    /// Whether it waits for updates for as long as it takes.
+    pub(crate) fn needs_updates(&self) -> bool {
+        let needs = match self {
+            Self::Answer { millis } => millis.is_none(),
+            Self::Serve(serve, _) => serve.until.is_some(),
+            _ => false,
+        };
+        needs || self.parts().into_iter().any(Self::needs_updates)
+    }
+
+    /// The ops that it executes.
+    fn parts(&self) -> Vec<&Self> {
         match self {
-            Self::Take { signal: name } | Self::TakeFor { signal: name, .. } => u64::from(*name == signal),
             Self::Sequence(ops) | Self::All(ops) | Self::Race(ops) | Self::Each { ops, .. } => {
-                ops.iter().map(|op| op.takes(signal)).sum()
+                ops.iter().collect()
             }
-            Self::Both(one, other) | Self::Select(one, other) | Self::Locked(one, other) => {
-                one.takes(signal) + other.takes(signal)
-            }
+            Self::Both(one, other) | Self::Select(one, other) | Self::Locked(one, other) => vec![one, other],
             Self::Shield(op, _)
             | Self::Spawned(_, op)
+            | Self::Serve(_, op)
             | Self::Onward(op)
             | Self::Shielded(op)
-            | Self::Scoped(op) => op.takes(signal),
+            | Self::Scoped(op) => vec![op],
             Self::Work(_)
             | Self::Step(_)
             | Self::Sleep { .. }
+            | Self::Take { .. }
+            | Self::TakeFor { .. }
+            | Self::Answer { .. }
             | Self::Draw { .. }
             | Self::Child(_)
             | Self::Tell { .. }
             | Self::OnFailure(_)
             | Self::Undo { .. }
+            | Self::Falter { .. }
             | Self::Mine
-            | Self::Fail => 0,
+            | Self::Fail => Vec::new(),
         }
     }
 }

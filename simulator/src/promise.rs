@@ -7,6 +7,7 @@ use pgworkflows_core::history::Event;
 
 use crate::clients::RunPromise;
 use crate::plan::{Expected, SIGNALS};
+use crate::updates::check_updates;
 use crate::view::RunView;
 use crate::workflow::Summary;
 
@@ -16,12 +17,13 @@ pub(crate) fn check_promise(promise: &RunPromise, chain: &[&RunView], wrong: &mu
     let run = promise.run;
     let Some(seen) = chain.last() else { return };
     check_chain(run, chain, wrong);
+    check_retries(promise, chain, wrong);
+    check_updates(promise, chain, wrong);
     let logged = signals_of(chain);
     for (index, tokens) in promise.signals.iter().enumerate() {
         check_signals(seen, SIGNALS[index], tokens, &logged[index], wrong);
     }
-    let has =
-        |name: &str| chain.iter().flat_map(|seen| &seen.history).any(|event| event.event.name() == name);
+    let has = |name: &str| chain.iter().any(|seen| seen.has(name));
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
     // After its deadline, a cancellation changes nothing.
     let cancelled = has("cancel.requested") || has("deadline.passed");
@@ -87,6 +89,34 @@ fn check_chain(first: RunId, chain: &[&RunView], wrong: &mut Vec<String>) {
     }
     if chain.last().is_some_and(|last| last.is_continued()) {
         wrong.push(format!("chain {first} ends with a run that was continued"));
+    }
+}
+
+/// A run that fails is tried again as often as its start asked for, and not after a cancellation. Its id leads to the run that
+/// goes on.
+fn check_retries(promise: &RunPromise, chain: &[&RunView], wrong: &mut Vec<String>) {
+    let (run, mut attempt) = (promise.run, 1);
+    for seen in chain {
+        let is_cancelled = seen.has("cancel.requested") || seen.has("deadline.passed");
+        match seen.history.last().map(|event| &event.event) {
+            Some(Event::RunRetried { .. }) => attempt += 1,
+            Some(Event::RunContinued { .. }) => attempt = 1,
+            Some(Event::RunFailed { failure, .. }) => {
+                let is_last = attempt >= promise.attempts_max || !failure.retryable || is_cancelled;
+                if !is_last {
+                    wrong.push(format!("run {run} failed in attempt {attempt}, and was not tried again"));
+                }
+            }
+            _ => {}
+        }
+        if attempt > promise.attempts_max {
+            wrong.push(format!("run {run} was tried {attempt} times"));
+        }
+    }
+    if let [first, .., last] = chain
+        && first.info.run_id != last.run
+    {
+        wrong.push(format!("run {run} leads to {}, and its chain ends with {}", first.info.run_id, last.run));
     }
 }
 

@@ -76,11 +76,14 @@ impl World {
     /// lost, all open runs, because what they wait for may be lost.
     fn abandoned(&self) -> Vec<RunId> {
         let promises = lock(&self.promises);
-        let is_known = |run: &RunId| promises.runs.iter().any(|promise| promise.run == *run);
+        let is_known = |run: RunId| promises.runs.iter().any(|promise| promise.run == run);
         let inner = self.ledger.lock();
-        let open = inner.accounts.runs.iter().filter(|(_, account)| !account.is_over).map(|(run, _)| *run);
-        open.filter(|run| !self.ended.contains(run) && (self.config.loses_commits || !is_known(run)))
-            .collect()
+        let open = inner.accounts.runs.iter().filter(|(_, account)| !account.is_over);
+        let is_abandoned = |(run, account): &(&RunId, &RunAccount)| {
+            let is_known = is_known(account.first.unwrap_or(**run));
+            !self.ended.contains(*run) && (self.config.loses_commits || !is_known)
+        };
+        open.filter(is_abandoned).map(|(run, _)| *run).collect()
     }
 
     /// Runs whose code is not polled any more, because it cannot continue or was found to be at fault.

@@ -37,6 +37,11 @@ impl RunView {
         })
     }
 
+    /// Whether there is an event of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.history.iter().any(|event| event.event.name() == name)
+    }
+
     /// Whether another run of its chain goes on.
     pub(crate) fn is_continued(&self) -> bool {
         let last = self.history.last().map(|event| &event.event);

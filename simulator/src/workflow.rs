@@ -1,6 +1,8 @@
 //! The workflow that executes a plan, and the activities that tell the ledger of each execution. It must not know of
 //! faults.
 
+pub(crate) mod serving;
+
 use std::cell::RefCell;
 use std::panic::resume_unwind;
 use std::rc::Rc;
@@ -23,10 +25,11 @@ use crate::cost::{Metered, moment};
 use crate::host::SimHost;
 use crate::ledger::Ledger;
 use crate::plan::{Child, FailureMode, Kept, Op, SIGNALS, Work};
+use crate::workflow::serving::Desk;
 
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
-/// A signal that only runs send, and no plan takes.
+/// A signal that only runs send. No plan waits for it, and some serve it.
 pub(crate) const TOLD: Signal<()> = Signal::new("told");
 
 /// The hash of all times that a run has seen so far, and the sum of what it drew last.
@@ -43,6 +46,10 @@ pub(crate) struct Summary {
     pub(crate) value: u64,
     /// The signals in the order in which the run took them.
     pub(crate) taken: Vec<(usize, u64)>,
+    /// The updates in the order in which the run answered them.
+    pub(crate) answered: Vec<u64>,
+    /// How many signals of other runs its handlers took.
+    told: u64,
     /// A hash of all times that the run saw, in order.
     pub(crate) times: u64,
 }
@@ -72,14 +79,15 @@ impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OT
     type Output = Summary;
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
-        let (seen, held) = (Rc::default(), Rc::default());
-        let interpreter = Interpreter { ctx, seen, held, broken: BROKEN };
+        let (seen, held, desk) = (Rc::default(), Rc::default(), Shared::default());
+        let interpreter = Interpreter { ctx, seen, held, desk, broken: BROKEN };
         let (plan, next) = plan.split_onward();
         let value = Metered(interpreter.clone().interpret(plan)).await?;
         if let Some(next) = next {
             interpreter.ctx.continue_as_new::<Self>(next).await;
         }
-        let summary = Summary { value, ..interpreter.seen.take() };
+        let told = interpreter.desk.with(|desk| desk.told());
+        let summary = Summary { value, told, ..interpreter.seen.take() };
         RETURNED.set(Some(summary.clone()));
         Ok(summary)
     }
@@ -92,6 +100,7 @@ struct Interpreter {
     seen: Rc<RefCell<Summary>>,
     /// The children that it holds to the end of the run.
     held: Rc<RefCell<Vec<workflow::Child<PlanWorkflow>>>>,
+    desk: Shared<Desk>,
     broken: bool,
 }
 
@@ -135,6 +144,8 @@ impl Interpreter {
                 }
                 Ok(1)
             }
+            Op::Answer { millis } => self.answer(millis).await,
+            Op::Serve(serve, op) => self.serve(serve, *op).await,
             Op::Tell { key } => {
                 let keyed = |key| Recipient::keyed::<PlanWorkflow>(format!("run {key}"));
                 ctx.signal(key.map_or(ctx.run_id().into(), keyed), TOLD, ());
@@ -170,15 +181,21 @@ impl Interpreter {
             Op::Shielded(op) => ctx.shield(self.clone().interpret(*op)).await,
             Op::Scoped(op) => self.scope(*op).await,
             Op::Undo { millis } => self.undo(millis).await,
-            Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
-                Ok(value) => Ok(value),
-                Err(_) => perform(ctx, cleanup, None).await,
-            },
-            Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
+            Op::Shield(op, cleanup) => self.clean_up_after(*op, cleanup).await,
+            Op::Falter { times } if ctx.attempt() > times => Ok(0),
+            Op::Falter { .. } | Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
             // Without the panic hook, because planned panics need no message.
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             // The whole plan ends with it.
             Op::Mine | Op::Onward(_) => Ok(0),
+        }
+    }
+
+    /// Executes an op, and a clean-up if it fails or is cancelled.
+    async fn clean_up_after(&self, op: Op, cleanup: Work) -> WorkflowResult<u64> {
+        match self.clone().interpret(op).await {
+            Ok(value) => Ok(value),
+            Err(_) => perform(&self.ctx, cleanup, None).await,
         }
     }
 

@@ -70,7 +70,8 @@ pub(super) const CHECKS: &[Check] = &[
             select format('run %s: call %s has %s', run_id, data->>'id', array_agg(name order by seq))
             from chaos.events
             where name in ('activity.completed', 'activity.failed', 'activity.cancelled', 'timer.fired', 'timer.cancelled',
-                           'compensation.completed', 'compensation.failed', 'step.completed', 'step.failed')
+                           'compensation.completed', 'compensation.failed', 'step.completed', 'step.failed',
+                           'child.completed', 'child.failed', 'child.cancelled')
             group by run_id, data->>'id' having count(*) > 1
                and (array_agg(name order by seq) <> '{activity.cancelled,activity.completed}'
                     or run_id not in (select run_id from chaos.runs where workflow = 'payment'))",
@@ -79,7 +80,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "a message is received once",
         counter_examples: "
             select format('run %s: message %s', run_id, data->>'message') from chaos.events
-            where name in ('signal.received', 'cancel.requested')
+            where name in ('signal.received', 'update.received', 'cancel.requested')
             group by run_id, data->>'message' having count(*) > 1",
     },
     Check {

@@ -7,19 +7,20 @@ pub(super) const CHECKS: &[Check] = &[
         what: "an acknowledged start has its run",
         counter_examples: "
             select format('%s: run %s', n.token, n.run_id) from chaos.notes n
-            where n.kind in ('started', 'told', 'signalled', 'cancelled')
+            where n.kind in ('started', 'told', 'signalled', 'answered', 'cancelled')
               and not exists (select from chaos.runs r where r.run_id = n.run_id and r.token = n.token)",
     },
     Check {
         what: "a start makes one run at most",
         counter_examples: "
-            select format('%s: %s runs', token, count(*)) from chaos.runs group by token having count(*) > 1",
+            select format('%s: %s runs', token, count(*)) from chaos.runs
+            where run_id = first group by token having count(*) > 1",
     },
     Check {
         what: "every run was started by somebody, as what it is",
         counter_examples: "
             select format('run %s: %s, %s', r.run_id, r.workflow, r.token) from chaos.runs r
-            where not exists (select from chaos.notes n where n.kind = 'starts' and n.token = r.token
+            where r.parent is null and not exists (select from chaos.notes n where n.kind = 'starts' and n.token = r.token
                                 and n.fact->>'workflow' = r.workflow)",
     },
     Check {
@@ -42,13 +43,17 @@ pub(super) const CHECKS: &[Check] = &[
             select format('%s: run %s ended with %s, and not with %s', n.token, r.run_id, e.outcome, n.fact->'expected')
             from chaos.notes n join chaos.runs r using (token) left join chaos.ends e on e.run_id = r.run_id
             where n.kind = 'starts' and n.fact->'expected'->>'end' <> 'open'
-              and e.outcome is distinct from n.fact->'expected'",
+              and e.outcome is distinct from n.fact->'expected' and e.outcome is distinct from '{\"end\": \"continued\"}'",
     },
     Check {
         what: "a client is told what the log says",
         counter_examples: "
             select format('%s: run %s ended with %s, and its client was told %s', n.token, n.run_id, e.outcome, n.fact->'outcome')
-            from chaos.notes n left join chaos.ends e using (run_id)
+            from chaos.notes n
+            left join lateral (
+                select e.outcome from chaos.runs r join chaos.ends e using (run_id)
+                where r.first = n.run_id and e.outcome <> '{\"end\": \"continued\"}'
+            ) e on true
             where n.kind = 'told' and e.outcome is distinct from n.fact->'outcome'",
     },
     Check {
@@ -68,8 +73,8 @@ pub(super) const CHECKS: &[Check] = &[
         counter_examples: "
             select format('%s: run %s: signal %s', n.token, n.run_id, n.fact->'number') from chaos.notes n
             where n.kind = 'signalled' and not exists (
-                select from chaos.events e
-                where e.run_id = n.run_id and e.name = 'signal.received' and e.data->'payload' = n.fact->'number')",
+                select from chaos.runs r join chaos.events e using (run_id)
+                where r.first = n.run_id and e.name = 'signal.received' and e.data->'payload' = n.fact->'number')",
     },
     Check {
         what: "signals that are sent one after the other are received in that order, once",

@@ -112,7 +112,10 @@ const CASES: &[Case] = &[
         "an acknowledged start has its run",
         "insert into chaos.notes (kind, token, run_id, fact) values ('started', 'ghost', gen_random_uuid(), '{}')",
     ),
-    after("a start makes one run at most", "insert into chaos.runs select * from chaos.runs limit 1"),
+    after(
+        "a start makes one run at most",
+        "insert into chaos.runs select * from chaos.runs where run_id = first limit 1",
+    ),
     after(
         "every run was started by somebody, as what it is",
         "delete from chaos.notes where kind = 'starts'",
@@ -140,6 +143,23 @@ const CASES: &[Case] = &[
     before(
         "a signal whose row was committed is received",
         "insert into chaos.letters (token, number) values ('calm-signals-0', 99)",
+    ),
+    after(
+        "a run that continues as new is followed by one run, which says so",
+        "update chaos.runs set predecessor = null",
+    ),
+    after(
+        "an update with a key is one update of its chain, and has one reply",
+        "delete from chaos.events where name = 'update.replied'",
+    ),
+    before("an answer in the log can be read by clients", "delete from pgworkflows.replies"),
+    after(
+        "a client is answered what the log says",
+        "update chaos.events set data = jsonb_set(data, '{answer}', '0') where name = 'update.replied'",
+    ),
+    after(
+        "a parent is told of its child once, what the child returned",
+        "update chaos.events set data = jsonb_set(data, '{result}', '100') where name = 'child.completed'",
     ),
     before(
         "money is neither made nor lost",

@@ -172,29 +172,29 @@ message!(TerminateRun);
 /// A run that is paused already stays paused, for the first reason.
 ///
 /// ```
-/// use pgworkflows::client::RunStatus;
 /// use pgworkflows::prelude::*;
 ///
-/// #[workflow(name = "nap")]
-/// async fn nap(ctx: Context, (): ()) -> WorkflowResult<()> {
-///     ctx.sleep(Duration::from_millis(1)).await
+/// const PAY: Signal<u32> = Signal::new("pay");
+///
+/// #[workflow(name = "transfer")]
+/// async fn transfer(ctx: Context, (): ()) -> WorkflowResult<u32> {
+///     ctx.wait_for(PAY).await
 /// }
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), pgworkflows::Error> {
 /// # let store = pgworkflows::MemoryStore::new();
-/// # let worker = Worker::builder(store.clone()).workflow::<nap>().build()?;
+/// # let worker = Worker::builder(store.clone()).workflow::<transfer>().build()?;
 /// # let client = Client::new(store);
 /// # let talk = async {
-/// let run = client.start::<nap>(()).delay(Duration::from_millis(10)).await?;
+/// let run = client.start::<transfer>(()).await?;
 /// run.pause().reason("the bank is closed").await?;
-/// while run.status().await? != RunStatus::Paused {
-///     tokio::time::sleep(Duration::from_millis(1)).await;
-/// }
-/// let info = run.describe().await?;
-/// assert!(info.waiting_on.is_some_and(|on| on.starts_with("a resume (paused: the bank is closed)")));
+/// run.signal(PAY, 7).await?;
+/// let waits = run.result().timeout(Duration::from_millis(20)).await.unwrap_err();
+/// assert!(waits.is_timeout(), "a paused run takes no signal");
 /// run.resume().await?;
-/// run.result().await
+/// assert_eq!(run.result().await?, 7);
+/// # Ok(())
 /// # };
 /// # let mut result = Ok(());
 /// # worker.run_until(async { result = talk.await }).await?;

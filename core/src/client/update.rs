@@ -284,11 +284,15 @@ impl Asked {
 
     /// The run is over: no reply can follow that is not there.
     async fn read_at_end(&self, was_accepted: bool) -> Result<Payload, Error> {
-        match self.read_reply().await? {
-            Some(replied) => self.read(replied),
-            None if was_accepted => Err(Error::update_dropped(self.run, &self.update, true)),
-            None => Err(Error::run_over(self.run)),
+        if let Some(replied) = self.read_reply().await? {
+            return self.read(replied);
         }
+        // The run may have received an earlier one with this key.
+        let is_repeated = self.key.is_some() && !was_accepted;
+        if was_accepted || is_repeated && self.shared.has_update(self.run, self.message).await? {
+            return Err(Error::update_dropped(self.run, &self.update, true));
+        }
+        Err(Error::run_over(self.run))
     }
 
     /// The reply, if there is one.

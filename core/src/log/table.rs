@@ -212,7 +212,8 @@ macro_rules! events {
         "child.failed" 1 => ChildFailed = 37: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
-            /// The child's failure, or why there is none: `child-cancelled`, `child-terminated`, `key-taken`.
+            /// The child's failure, or why there is none: `child-cancelled`, `child-terminated` or `child-timed-out` says how it
+            /// ended, `key-taken` or `child-refused` why it could not be started.
             failure: Failure,
         }
         /// The run, which is to cancel itself, asked the child to do so as well, and goes on waiting for it.

@@ -136,7 +136,7 @@ impl Intake<'_> {
         // They were not read in this order if some were read while starts were passed over.
         waiting.sort_by_key(|received| received.reference.number);
         self.start(id, start, now);
-        self.recorder.runs.receive(id, waiting);
+        self.recorder.receive(id, waiting);
         Vec::new()
     }
 

@@ -78,7 +78,7 @@ impl Intake<'_> {
         if !left_alone {
             self.recorder.resume_activities(id, in_flight, now);
         }
-        self.recorder.runs.receive(id, waiting);
+        self.recorder.receive(id, waiting);
         self.recorder.evict_if_idle(id);
     }
 

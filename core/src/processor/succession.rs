@@ -53,8 +53,18 @@ impl Recorder<'_> {
     /// A run is continued by another: messages that were read for it, now and later, wait for its successor.
     pub(super) fn hand_on(&mut self, run: RunId, successor: RunId) {
         let arrived = self.runs.continue_with(run, successor);
+        self.hold_for(run, successor, arrived);
+    }
+
+    /// Messages were read for a run before it was in memory. It may have been continued as soon as it was.
+    pub(super) fn receive(&mut self, run: RunId, messages: Vec<Received>) {
+        let current = self.runs.current(run);
+        if current == run { self.runs.receive(run, messages) } else { self.hold_for(run, current, messages) }
+    }
+
+    fn hold_for(&mut self, run: RunId, successor: RunId, messages: impl IntoIterator<Item = Received>) {
         let (for_successor, late): (Vec<Received>, Vec<Received>) =
-            arrived.into_iter().partition(|received| received.message.follows_chain());
+            messages.into_iter().partition(|received| received.message.follows_chain());
         self.loads.hold(successor, for_successor);
         late.into_iter().for_each(|late| self.too_late(run, late));
     }

@@ -4,6 +4,7 @@ mod backlog;
 mod blame;
 mod bounds;
 mod budget;
+mod chains;
 mod children;
 mod deadlines;
 mod definitions;

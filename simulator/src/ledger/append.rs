@@ -9,6 +9,7 @@ use pgworkflows_core::id::{LeaseId, MessageId, RunId};
 use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, Submission, SuspectStage};
 use pgworkflows_testkit::runtime::time::Owner;
 
+use super::updates::is_over;
 use super::{Accounts, EventAccount, RunAccount, SENT_MARK, SentAccount};
 
 /// How many events a frame may have.
@@ -144,6 +145,7 @@ impl Accounts {
         check_views(append, events, violations);
         self.tasks.appended(append, events, violations);
         self.retries.appended(append, events, &self.inbox, now, violations);
+        self.updates.appended(append, events, |run| is_over(&self.runs, run), violations);
         self.sends(append, violations);
         self.took(append, violations);
         self.releases(append, violations);
@@ -220,6 +222,9 @@ impl Accounts {
             violations.push(format!("run {run}: {name} after its end"));
         }
         account.events.push(EventAccount { name, moment, writer });
+        if let Event::RunStarted { chain: Some(link), .. } = event {
+            account.first = Some(link.first);
+        }
         account.is_over |= event.is_terminal();
         account.is_paused = match event {
             Event::RunPaused { .. } => true,

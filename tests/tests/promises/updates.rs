@@ -158,11 +158,14 @@ async fn termination_replies_to_every_update(env: Env) {
         logged(&run, "update.received", 2).await;
         run.terminate("enough").await.unwrap();
     };
-    let (one, other, ()) = futures::join!(run.update(ADD, 1), run.update(ADD, 2), terminate);
-    for ended in [one, other] {
+    let (one, other, ()) = futures::join!(run.update(ADD, 1).key("one"), run.update(ADD, 2), terminate);
+    // So does a client that asks again
+    let again = run.update(ADD, 1).key("one").await;
+    for ended in [one, other, again] {
         let ended = ended.unwrap_err();
         assert!(ended.is_update_dropped() && ended.run() == Some(run.run_id()), "{ended}");
     }
+    assert!(run.update(ADD, 1).key("another").await.unwrap_err().is_run_over());
     gate.open();
 }
 

@@ -59,6 +59,12 @@ workflow!(Waits, "waits", |ctx, _input| {
         }
     }
 });
+workflow!(Relays, "relays", |ctx, runs| {
+    if runs > 1 {
+        ctx.continue_as_new::<Relays>(runs - 1).await;
+    }
+    ctx.wait_for(GO).await
+});
 pub(super) const RAISE: Update<u32, u32> = Update::new("raise").check(|cents| match cents {
     0 => Err("a raise of nothing".into()),
     _ => Ok(()),
@@ -192,6 +198,7 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<CallsUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
+        .and_then(|()| definitions.workflow::<Relays>())
         .and_then(|()| definitions.workflow::<Raises>())
         .and_then(|()| definitions.workflow::<Tells>())
         .and_then(|()| definitions.workflow::<TellsNobody>())

@@ -1,5 +1,6 @@
 //! Starts by clients of the same process, which bypass the inbox, and starts that were submitted to it after all.
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::*;
@@ -41,7 +42,7 @@ impl Fixture {
     }
 
     /// Submits a start that a processor may have begun.
-    fn submit_repeated<W: Workflow<Input = u32>>(&mut self, run: RunId, input: u32) {
+    pub(super) fn submit_repeated<W: Workflow<Input = u32>>(&mut self, run: RunId, input: u32) {
         let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         let start = Message::Start {
             workflow,
@@ -87,11 +88,11 @@ fn local_start_that_cannot_begin_here_is_dropped() {
     let run = RunId::new(BORN, ShardId::new(fixture.shard.get() + 1).unwrap(), 1);
     let (start, mut local) = local_start(run, Works::NAME, 1);
     fixture.processor.start_local(start, fixture.now);
-    assert!(local.accepted.try_recv().is_err());
+    assert_eq!(local.accepted.try_recv(), Err(TryRecvError::Closed));
     // Or a start of an unknown workflow
     let (start, mut local) = local_start(run_id(2), "of another worker", 1);
     fixture.processor.start_local(start, fixture.now);
-    assert!(local.accepted.try_recv().is_err());
+    assert_eq!(local.accepted.try_recv(), Err(TryRecvError::Closed));
     fixture.run();
     assert_eq!((fixture.appends, fixture.processor.live_runs()), (0, 0));
 }

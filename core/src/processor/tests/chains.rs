@@ -1,0 +1,29 @@
+//! Chains: what was read for a run reaches the one that continues it.
+
+use super::*;
+
+#[test]
+fn messages_that_wait_for_a_run_reach_its_successor_if_it_continues_as_soon_as_it_begins() {
+    // Given a run whose start may have been logged already, so that the signals read with it wait until that is known
+    let mut fixture = Fixture::new();
+    let run = run_id(1);
+    fixture.submit_repeated::<Relays>(run, 3);
+    fixture.rows.insert(run, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
+    fixture.signal(run, 7);
+
+    // When it continues as new in its first poll, and so does the next one
+    fixture.run();
+
+    // Then the last run takes the signal
+    let received = |id: &&RunId| fixture.history(**id).contains("signal.received");
+    let last = *fixture.log.keys().find(received).expect("the signal is in a history");
+    expect![[r#"
+        1 run.started relays 1 chain number 3
+        2 signal.received go 7
+        3 run.resumed 2 released
+        4 run.completed 7
+    "#]]
+    .assert_eq(&fixture.history(last));
+    assert_eq!(fixture.log.len(), 3);
+    assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+}

@@ -13,7 +13,6 @@ use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use super::started_child::StartedChild;
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
-use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::time_limits::TimeLimits;
 use crate::workflow::Workflow;

@@ -113,13 +113,17 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     /// let studio = Worker::builder(store.clone()).workflow::<film>().build()?;
     /// let farm = Worker::builder(store.clone()).queue("gpu").workflow::<render>().build()?;
     /// # let client = Client::new(store);
-    /// # let talk = async { client.start::<film>(2).await?.result().await };
+    /// # let (told, end) = tokio::sync::oneshot::channel::<()>();
     /// # let mut result = Ok(Vec::new());
-    /// # let (farm, _) = tokio::join!(farm.run_until(tokio::time::sleep(Duration::from_millis(200))), studio.run_until(async {
-    /// #     tokio::time::sleep(Duration::from_millis(50)).await;
-    /// #     result = talk.await
-    /// # }));
-    /// # farm?;
+    /// # let talk = async {
+    /// #     while client.queue("gpu").describe().await.is_err() {
+    /// #         tokio::time::sleep(Duration::from_millis(5)).await;
+    /// #     }
+    /// #     result = async { client.start::<film>(2).await?.result().await }.await;
+    /// #     drop(told);
+    /// # };
+    /// # let (farm, studio) = tokio::join!(farm.run_until(async { drop(end.await) }), studio.run_until(talk));
+    /// # farm.and(studio)?;
     /// # assert_eq!(result?, ["frame 0", "frame 1"]);
     /// # Ok(())
     /// # }

@@ -20,6 +20,7 @@ pub(crate) mod send_signal;
 pub(crate) mod serve;
 pub(crate) mod signal;
 pub(crate) mod spawn;
+pub(crate) mod started_child;
 pub(crate) mod step;
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a child that fails tells its parent nothing",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
-            find: "                group.sent.extend(parent.and_then(|parent| ended(run, parent, event)));",
+            find: "                group.sent.extend(ended(&self.run.state, event));",
             erring: r#"                if !(crate::canary::is("ChildOutcomeLost") && matches!(event, Event::RunFailed { .. })) {
-                    group.sent.extend(parent.and_then(|parent| ended(run, parent, event)));
+                    group.sent.extend(ended(&self.run.state, event));
                 }"#,
         }],
     },

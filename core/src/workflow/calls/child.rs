@@ -1,26 +1,19 @@
 //! `ctx.child`: starts a run of another workflow and waits for its outcome. It must not know how the run is started, or how
 //! its outcome arrives.
 
-use std::fmt;
-use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use futures::future::FusedFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::future::{CallSite, DurableCall, DurableFuture, Opened};
-use super::send_signal::send_signal;
+use super::started_child::StartedChild;
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
-use crate::data::id::RunId;
 use crate::data::name::Name;
-use crate::data::recipient::Recipient;
 use crate::data::time_limits::TimeLimits;
 use crate::workflow::Workflow;
 use crate::workflow::command::{Command, Source, StartChild};
@@ -29,7 +22,6 @@ use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, OpenChild, Resolution};
 use crate::workflow::scope::call_handle::CallHandle;
 use crate::workflow::scope::queues::NoSuchQueue;
-use crate::workflow::signal::NamedSignal;
 
 /// The start of a child, and the wait for its outcome: see [`Context::child`](crate::workflow::context::Context::child).
 ///
@@ -121,13 +113,17 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     /// let studio = Worker::builder(store.clone()).workflow::<film>().build()?;
     /// let farm = Worker::builder(store.clone()).queue("gpu").workflow::<render>().build()?;
     /// # let client = Client::new(store);
-    /// # let talk = async { client.start::<film>(2).await?.result().await };
+    /// # let (told, end) = tokio::sync::oneshot::channel::<()>();
     /// # let mut result = Ok(Vec::new());
-    /// # let (farm, _) = tokio::join!(farm.run_until(tokio::time::sleep(Duration::from_millis(200))), studio.run_until(async {
-    /// #     tokio::time::sleep(Duration::from_millis(50)).await;
-    /// #     result = talk.await
-    /// # }));
-    /// # farm?;
+    /// # let talk = async {
+    /// #     while client.queue("gpu").describe().await.is_err() {
+    /// #         tokio::time::sleep(Duration::from_millis(5)).await;
+    /// #     }
+    /// #     result = async { client.start::<film>(2).await?.result().await }.await;
+    /// #     drop(told);
+    /// # };
+    /// # let (farm, studio) = tokio::join!(farm.run_until(async { drop(end.await) }), studio.run_until(talk));
+    /// # farm.and(studio)?;
     /// # assert_eq!(result?, ["frame 0", "frame 1"]);
     /// # Ok(())
     /// # }
@@ -334,78 +330,5 @@ impl Failure {
     fn is_asked_cancellation(&self, site: &CallSite) -> bool {
         let cause = self.cause.as_ref();
         site.scope.cancellations() > 0 && cause.is_some_and(|cause| cause.type_name == CHILD_CANCELLED)
-    }
-}
-
-/// A child that was started: it can be signalled, and its outcome can be awaited. As a future, it is that outcome. See
-/// [`ChildFuture::start`](DurableFuture::start).
-pub type Child<W> = StartedChild<<W as Workflow>::Input, <W as Workflow>::Output>;
-
-/// A started child, by the types of its input and its output: see [`Child`].
-#[must_use = "dropping a child gives it up"]
-pub struct StartedChild<I, O> {
-    run: RunId,
-    future: DurableFuture<ChildCall<I, O>>,
-}
-
-impl<I, O> StartedChild<I, O> {
-    /// The child's id.
-    ///
-    /// ```
-    /// # use pgworkflows::prelude::*;
-    /// # async fn workflow<Ship: Workflow<Input = u64, Output = ()>>(ctx: Context) -> WorkflowResult<()> {
-    /// let ship = ctx.child::<Ship>(7).start();
-    /// ctx.publish(View::new("shipment"), &ship.id().to_string());
-    /// ship.await
-    /// # }
-    /// ```
-    pub fn id(&self) -> RunId {
-        self.run
-    }
-
-    /// Sends a signal to the child, as [`Context::signal`](crate::workflow::context::Context::signal) does. See
-    /// [`start`](DurableFuture::start) for an example. A signal that is sent before a child with a key is started comes back,
-    /// and is kept as undelivered of this run: give such a child what it needs in its input, or wait for something first.
-    #[track_caller]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "takes its content by value, as `Context::signal` does"
-    )]
-    pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: impl Into<NamedSignal<T>>, content: T) {
-        let to = Recipient::Run(self.run);
-        send_signal(&self.future.site().scope, to, signal.into().into_name(), &content, Location::caller());
-    }
-
-    /// The future of the child's outcome: what awaiting the handle itself returns.
-    pub fn result(self) -> DurableFuture<ChildCall<I, O>> {
-        self.future
-    }
-}
-
-impl<I, O> Future for StartedChild<I, O>
-where
-    I: Serialize + DeserializeOwned,
-    O: DeserializeOwned,
-{
-    type Output = WorkflowResult<O>;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.future).poll(task)
-    }
-}
-
-impl<I, O> FusedFuture for StartedChild<I, O>
-where
-    I: Serialize + DeserializeOwned,
-    O: DeserializeOwned,
-{
-    fn is_terminated(&self) -> bool {
-        self.future.is_terminated()
-    }
-}
-
-impl<I, O> fmt::Debug for StartedChild<I, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Child({} in {:?})", self.run, self.future)
     }
 }

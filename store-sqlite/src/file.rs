@@ -91,3 +91,30 @@ impl File {
         StoreError::unavailable(format!("`{}`: {what} failed: {error}", self.path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::sql;
+    use crate::values::get;
+
+    #[test]
+    fn commits_wait_for_the_disk() {
+        let path = std::env::temp_dir().join(format!("pgworkflows-file-{}.db", std::process::id()));
+        let file = File { path: path.as_path().into(), size_max: None, verify: false };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = file.connect_writer().await.unwrap();
+            // 2 is `full`: in the write-ahead log, less than that loses the last commits with the power.
+            for (pragma, expected) in
+                [("pragma synchronous", 2), ("pragma fullfsync", 1), ("pragma checkpoint_fullfsync", 1)]
+            {
+                let row = connection.fetch_first(sql(pragma)).await.unwrap().unwrap();
+                assert_eq!(get::<i64>(&row, 0).unwrap(), expected, "{pragma}");
+            }
+            let row = connection.fetch_first(sql("pragma journal_mode")).await.unwrap().unwrap();
+            assert_eq!(get::<String>(&row, 0).unwrap(), "wal");
+        });
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -15,7 +15,7 @@ use crate::connection::{Listed, sql};
 use crate::fleet::{Fleet, join};
 use crate::transaction::{Transaction, now};
 use crate::values::{Arguments, get};
-use crate::{inbox, tasks};
+use crate::{executors, inbox};
 
 /// Fenced leases are kept for a day, so that a run can be blamed for their end.
 const FENCED_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -260,7 +260,7 @@ pub(crate) async fn heartbeat(
     let now = now();
     find_queue(transaction, &heartbeat.queue).await?.ok_or_else(|| unknown_queue(&heartbeat.queue))?;
     // First, because what runs are told of their tasks is mail.
-    tasks::fence_executors(transaction, now, None).await?;
+    executors::fence_executors(transaction, now, None).await?;
     let mut leases = Vec::with_capacity(heartbeat.leases.len());
     for lease in &heartbeat.leases {
         leases.push(heartbeat_of_lease(transaction, now, lease).await?);

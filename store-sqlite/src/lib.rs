@@ -43,6 +43,7 @@ mod chain;
 mod connection;
 mod deliver;
 mod error;
+mod executors;
 mod file;
 mod fleet;
 mod inbox;

@@ -29,10 +29,14 @@ workflow!(Transfer, "transfer", |ctx: Context, _input: ()| -> WorkflowResult<()>
 
 workflow!(Reserve, "reserve", |ctx: Context, millis: u64| -> WorkflowResult<String> {
     let reserved = ctx.scope(async {
-        ctx.activity::<Note>("reserved".to_owned()).await?;
-        let forever = ctx.sleep(Duration::from_secs(100_000)).await;
+        // The deadline may come before the reservation.
+        let reserved = async {
+            ctx.activity::<Note>("reserved".to_owned()).await?;
+            ctx.sleep(Duration::from_secs(100_000)).await
+        };
+        let reserved = reserved.await;
         ctx.activity::<Note>("released".to_owned()).await?;
-        forever
+        reserved
     });
     let handle = reserved.handle();
     let stop = async {

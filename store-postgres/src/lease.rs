@@ -22,7 +22,7 @@ const OPEN_QUEUE: &str = "
 
 /// With one time for all.
 const QUEUES: &str = "
-    select q.first_shard, q.shard_count, pg_catalog.clock_timestamp(), q.name
+    select q.first_shard, q.shard_count, pg_catalog.statement_timestamp(), q.name
     from @schema@.queues q order by q.name collate pg_catalog.\"C\"";
 
 const CLAIM: &str = "

@@ -126,7 +126,7 @@ async fn input_that_does_not_fit_its_workflow_is_told_with_its_field_and_its_run
     let refused = world.run(&["runs", "start", "order", r#"{"item": "seven"}"#]).await;
     refused.refused(
         1,
-        &["its code cannot go on", "item", "invalid type: string \"seven\", expected u32", "runs terminate"],
+        &["its code cannot go on", "item", "invalid type: string, expected u32", "runs terminate"],
     );
     let runs = world.json(&["runs", "list", "--status", "stalled"]).await;
     let id = runs["runs"][0]["run_id"].as_str().unwrap();

@@ -403,7 +403,8 @@ begin
             @schema@.cbor_time(v_start_at), null, null,
             case when max_attempts > 1 then @schema@.cbor_fields(array[@schema@.cbor_number(max_attempts)]) end,
             @schema@.cbor_time(v_deadline), @schema@.cbor_time(v_grace))],
-        p_workflows => array[v_workflow], p_keys => array[v_key], p_digests => array[null::bytea],
+        p_workflows => array[v_workflow], p_keys => array[v_key], p_parents => array[null::uuid],
+        p_digests => array[null::bytea],
         p_follow_ids => array[case when v_follows is not null then gen_random_uuid() end],
         p_follow_bodies => array[v_follows],
         p_notify => case when notify is not false then '@schema@_hints' end, p_hints => null, p_lock_timeout => null,
@@ -466,7 +467,7 @@ begin
     from @schema@.submit(
         p_messages => array[p_message], p_runs => array[p_run], p_shards => array[@schema@.shard_of(p_run)],
         p_bodies => array[p_body], p_workflows => array[null::text], p_keys => array[null::text],
-        p_digests => array[null::bytea], p_follow_ids => array[null::uuid], p_follow_bodies => array[null::bytea],
+        p_parents => array[null::uuid], p_digests => array[null::bytea], p_follow_ids => array[null::uuid], p_follow_bodies => array[null::bytea],
         p_notify => case when p_notify is not false then '@schema@_hints' end, p_hints => null, p_lock_timeout => null,
         p_checks_encoding => false) s;
     if v_verdict = 3 then

@@ -74,7 +74,7 @@ begin
         select p.oid from pg_proc p
         where p.pronamespace = '@schema@'::regnamespace and p.proname in (
             'changes', 'check_known', 'check_name', 'check_run', 'closed', 'closed_data', 'closed_event', 'closed_word',
-            'current_run', 'database_oid', 'event_data', 'failing', 'find_view', 'first_run_id', 'frame_events', 'has_begun',
+            'current_run', 'database_oid', 'end_of_chain', 'event_data', 'failing', 'find_view', 'first_run_id', 'frame_events', 'has_begun',
             'is_moved', 'keyed_runs', 'last_published', 'load_runs', 'queues_of', 'refuse', 'refuse_over', 'refuse_unknown', 'replies_to',
             'reply', 'result', 'run_of', 'server_start', 'shard_of', 'status', 'system_identifier')
     loop

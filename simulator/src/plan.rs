@@ -105,6 +105,8 @@ pub(crate) struct Child {
     pub(crate) plan: Box<Op>,
     /// Its key, which children of other runs may have as well.
     pub(crate) key: Option<u64>,
+    /// Whether its queue is named, which is looked up then.
+    pub(crate) names_queue: bool,
     /// The numbers of what becomes of it if its parent gives it up, and at the end of its parent.
     pub(crate) policies: [usize; 2],
     pub(crate) kept: Kept,
@@ -265,8 +267,9 @@ impl Planner<'_> {
             _ => Kept::ForAWhile { millis: self.millis(1) },
         };
         let key = self.dice.chance(300).then(|| self.dice.below(4));
+        let names_queue = self.dice.chance(200);
         let mut policy = || self.dice.below(4) as usize;
-        Child { plan: Box::new(plan), key, policies: [policy(), policy()], kept }
+        Child { plan: Box::new(plan), key, names_queue, policies: [policy(), policy()], kept }
     }
 
     /// A sleep that is long enough for disturbances, and short beside the lives of the workers.

@@ -200,11 +200,14 @@ impl Interpreter {
     }
 
     /// Starts a child, and does what the plan does with it.
-    async fn child(&self, Child { plan, key, policies, kept }: Child) -> WorkflowResult<u64> {
+    async fn child(&self, Child { plan, key, names_queue, policies, kept }: Child) -> WorkflowResult<u64> {
         let [on_cancel, at_end] = policies.map(|number| POLICIES[number]);
         let mut child = self.ctx.child::<PlanWorkflow>(*plan).on_cancel(on_cancel).on_parent_end(at_end);
         if let Some(key) = key {
             child = child.key(format!("child {key}"));
+        }
+        if names_queue {
+            child = child.queue("default");
         }
         match kept {
             Kept::ForOutcome => return child.await.map(|summary| summary.value),

@@ -86,31 +86,32 @@ pub(crate) struct StartPermit {
 pub(crate) struct LeaseTrust {
     host: Arc<dyn Host>,
     patience: Duration,
-    /// When the last successful renewal was sent, by the host's clock, in nanoseconds.
+    /// When the last successful renewal was sent, by the host's clock, in microseconds: in tests, eight
+    /// thousand years pass.
     renewed: AtomicU64,
 }
 
 impl LeaseTrust {
     /// Trusts a lease that was renewed at `renewed`, and for `patience` after each renewal.
     pub(crate) fn new(host: Arc<dyn Host>, patience: Duration, renewed: Duration) -> Self {
-        Self { host, patience, renewed: AtomicU64::new(nanos(renewed)) }
+        Self { host, patience, renewed: AtomicU64::new(micros(renewed)) }
     }
 
     /// The lease was renewed by a request sent at that time.
     pub(crate) fn renewed(&self, sent: Duration) {
-        self.renewed.fetch_max(nanos(sent), Ordering::Relaxed);
+        self.renewed.fetch_max(micros(sent), Ordering::Relaxed);
     }
 
     /// How much longer it can be trusted.
     pub(crate) fn remaining(&self) -> Duration {
-        let renewed = Duration::from_nanos(self.renewed.load(Ordering::Relaxed));
+        let renewed = Duration::from_micros(self.renewed.load(Ordering::Relaxed));
         (renewed + self.patience).saturating_sub(self.host.monotonic())
     }
 }
 
-/// Of a host's clock, whose nanoseconds fit for five centuries.
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// Rounded down, so that a lease is not trusted longer.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl StartPermit {

@@ -10,7 +10,8 @@ pub(super) const APPEND_RECUT: Edit = Edit {
             Err(StoreError::Unavailable { reason, .. })
                 if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") =>
             {
-                return (session, Err(StoreError::LimitExceeded { reason }));
+                let (took, result) = (Duration::ZERO, Err(StoreError::LimitExceeded { reason }));
+                return AppendDone { session, append, took, result };
             }"#,
 };
 

@@ -92,7 +92,7 @@ async fn pooler_that_mixes_up_statements_is_wrong_and_one_without_notifications_
 #[tokio::test]
 async fn tables_that_are_missing_or_newer_are_wrong() {
     let database = Server::shared().create_database().unwrap();
-    expect(database.url(), Check::Schema, Verdict::Wrong, &["lacks 5 of 5", "pgworkflows migrate"]).await;
+    expect(database.url(), Check::Schema, Verdict::Wrong, &["lacks 6 of 6", "pgworkflows migrate"]).await;
     let world = World::new().await;
     world
         .execute("insert into pgworkflows.migrations (number, name, checksum) values (99, 'next', '')")

@@ -20,7 +20,8 @@ use crate::bodies::*;
 use crate::support::*;
 
 const MIGRATION: &str = include_str!("../../migrations/0004_history.sql");
-const GUIDE: &str = include_str!("../../../docs/reading-histories.md");
+const GUIDES: [&str; 2] =
+    [include_str!("../../../docs/reading-histories.md"), include_str!("../../../docs/operating.md")];
 
 fn stored(payload: &Payload) -> Vec<u8> {
     let bytes = byte_string(payload.bytes());
@@ -483,11 +484,11 @@ async fn no_body_fails_a_query_however_damaged() {
 }
 
 #[tokio::test]
-async fn queries_of_the_guide_can_be_run() {
+async fn queries_of_the_guides_can_be_run() {
     let world = World::new().await;
-    let queries: Vec<&str> =
-        GUIDE.split("```sql\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    assert!(queries.len() >= 3);
+    let blocks = GUIDES.iter().flat_map(|guide| guide.split("```sql\n").skip(1));
+    let queries: Vec<&str> = blocks.filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert!(queries.len() >= 4);
     for query in queries {
         sqlx::raw_sql(query).fetch_all(&mut world.connection().await).await.unwrap();
     }

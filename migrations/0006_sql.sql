@@ -467,7 +467,8 @@ begin
     from @schema@.submit(
         p_messages => array[p_message], p_runs => array[p_run], p_shards => array[@schema@.shard_of(p_run)],
         p_bodies => array[p_body], p_workflows => array[null::text], p_keys => array[null::text],
-        p_parents => array[null::uuid], p_digests => array[null::bytea], p_follow_ids => array[null::uuid], p_follow_bodies => array[null::bytea],
+        p_parents => array[null::uuid], p_digests => array[null::bytea],
+        p_follow_ids => array[null::uuid], p_follow_bodies => array[null::bytea],
         p_notify => case when p_notify is not false then '@schema@_hints' end, p_hints => null, p_lock_timeout => null,
         p_checks_encoding => false) s;
     if v_verdict = 3 then

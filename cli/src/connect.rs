@@ -38,7 +38,7 @@ impl Connected {
     }
 }
 
-/// Whether a schema that is not up to date is migrated, or refused. Only `migrate` changes a schema: whoever looks at runs
+/// Whether a schema that is not up to date is migrated, or refused. Only `migrate` changes a schema: a look at runs
 /// must not change the tables under workers of an older build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Migrate {

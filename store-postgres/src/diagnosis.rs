@@ -1,7 +1,7 @@
 //! Examines a database for people: what is wrong or may become so, and what to do. It must not change anything.
 //!
 //! Connecting refuses what cannot work. This goes on after a refusal, and also looks at what only wears out with time: vacuum,
-//! old transactions, partitions, leases that nobody takes over. The program `pgworkflows doctor` shows it.
+//! old transactions, partitions, leases that no worker takes over. The program `pgworkflows doctor` shows it.
 
 mod clock;
 mod server;

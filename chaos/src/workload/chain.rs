@@ -1,5 +1,5 @@
 //! Chains: a run takes a few signals and continues as new, until it has taken all. None is missing, none comes twice, none
-//! overtakes another, and whoever has the first run's id is told how the last one ended.
+//! overtakes another, and a handle of the first run tells how the last one ended.
 
 use pgworkflows::prelude::*;
 use serde_json::json;

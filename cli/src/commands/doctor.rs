@@ -146,7 +146,7 @@ async fn workflows(store: &Connected) -> Result<Finding, Failure> {
     Ok(Finding::new("workflows", Verdict::Wrong, found.join("; "), Some(advice)))
 }
 
-/// Activity queues whose tasks nobody executes.
+/// Activity queues whose tasks no live worker executes.
 async fn activity_queues(store: &Connected) -> Result<Finding, Failure> {
     let mut found = Vec::new();
     for tasks in store.client.activity_queues().await? {

@@ -1,4 +1,4 @@
-//! Numbers that follow from what they stand for: whoever computes one gets the same, and no random number is likely to
+//! Numbers that follow from what they stand for: every process computes the same, and no random number is likely to
 //! equal it. No secret enters here.
 
 use sha2::{Digest, Sha256};

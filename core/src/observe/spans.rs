@@ -35,7 +35,7 @@ pub(crate) struct OfRun<'a> {
     pub(crate) trace: Option<&'a TraceContext>,
 }
 
-/// What the span of a step says of its run: nothing if nobody listens.
+/// What the span of a step says of its run: nothing without a subscriber.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StepTag {
     pub(crate) key: Option<String>,

@@ -127,7 +127,7 @@ impl Drop for Counted {
         self.slots.nanos.fetch_sub(self.nanos, Ordering::Relaxed);
         self.slots.tasks.fetch_sub(usize::from(self.is_task), Ordering::Relaxed);
         if self.has_slot {
-            // Last, so that whoever is notified finds the slot free.
+            // Last, so that the task which is notified finds the slot free.
             self.slots.freed.notify_one();
         }
     }

@@ -1,4 +1,4 @@
-//! What is with the tables: rights, partitions, vacuum, and leases that nobody takes over. It must not know what a run does.
+//! Findings about the tables: rights, partitions, vacuum, and leases that no worker takes over. It must not know what a run does.
 
 use pgworkflows_core::store::StoreError;
 use sqlx::Row;

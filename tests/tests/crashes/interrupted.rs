@@ -15,8 +15,8 @@ use crate::process::TrialWorker;
 /// More appends than the trial needs, however its events are batched.
 const APPENDS: usize = 12;
 
-/// Fewer appends than the trial needs.
-const APPENDS_LEAST: usize = 6;
+/// The trial needs at least six appends. The last one ends the run, which may be seen before its worker is lost.
+const APPENDS_LEAST: usize = 5;
 
 /// A trial whose first worker was lost at an append, and which another worker has completed.
 pub(crate) struct Interrupted {

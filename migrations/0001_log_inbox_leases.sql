@@ -1372,6 +1372,8 @@ create function @schema@.deliver(
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_each_opens boolean;
 begin
     if cardinality(p_opened) = cardinality(p_runs) then
         -- Each message opens a different run, as in a batch of starts: insert all, in the order given.
@@ -1379,19 +1381,21 @@ begin
         select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
         return;
     end if;
+    -- If there are as many starts as opened runs, each has opened its own. Otherwise some came twice, or were too late. The
+    -- search through an array takes time by its length, for each start.
+    v_each_opens := cardinality(p_opened) = (
+        select count(*) from unnest(p_workflows, p_verdicts) as t (workflow, verdict)
+        where t.workflow is not null and t.verdict = 0);
     -- `order by` applies before the identity column draws its numbers, so numbers follow the given order.
     insert into @schema@.inbox (shard, run_id, message_id, opens, body)
     select t.shard, t.run, t.message, t.workflow is not null, t.body
-    from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, p_verdicts) with ordinality
-        as t (message, run, shard, body, workflow, verdict, ord)
-    left join (
-        select f.run, min(f.ord) as ord
-        from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
-        join unnest(p_opened) as v (run) on v.run = f.run
-        where f.workflow is not null
-        group by f.run
-    ) first on first.ord = t.ord
-    where t.verdict = 0 and (t.workflow is null or first.ord is not null)
+    from (
+        select *, row_number() over (partition by run, workflow is null order by ord) as nth
+        from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, p_verdicts) with ordinality
+            as s (message, run, shard, body, workflow, verdict, ord)
+    ) t
+    where t.verdict = 0
+      and (t.workflow is null or v_each_opens or (t.nth = 1 and t.run = any (p_opened)))
     order by t.ord
     on conflict (message_id) where not opens do nothing;
 end

@@ -16,7 +16,7 @@ use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 /// The messages that became visible since the snapshot `$2`, with the snapshot of this statement.
 const NEWS: &str = "
     select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body, m.current_run
-    from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
+    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_postmaster_start_time() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5, $6) m on true
     order by m.number";
@@ -25,7 +25,7 @@ const NEWS: &str = "
 /// this statement's own), without those that were read before (`$4`, `$5`).
 const PAGE: &str = "
     select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body, m.current_run
-    from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
+    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_postmaster_start_time() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7, $8) m
         on true
@@ -58,7 +58,7 @@ async fn read_after(
     let rows = session.fetch(query).await?;
     let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let now = timestamp(head, 0)?;
-    let (server, snapshot): (i64, String) = (get(head, 1)?, get(head, 2)?);
+    let (server, snapshot) = (timestamp(head, 1)?.as_micros(), get::<String>(head, 2)?);
     check_nothing_lost(&cursor, &snapshot)?;
     if cursor != Cursor::default() && cursor.server != server {
         return Ok(None);

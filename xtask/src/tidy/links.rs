@@ -70,7 +70,11 @@ mod tests {
 
     fn wrong(text: &str) -> Vec<String> {
         let other = || Some("# Other\n\n## The limits, in `bytes`\n\n```sh\n# no heading\n```\n".to_owned());
-        check(text, |file| file == "OTHER.md" || file == "lib.rs", |file| other().filter(|_| file == "OTHER.md"))
+        check(
+            text,
+            |file| file == "OTHER.md" || file == "lib.rs",
+            |file| other().filter(|_| file == "OTHER.md"),
+        )
     }
 
     #[test]

@@ -31,6 +31,21 @@ mod guide {}
 #[doc = include_str!("../../docs/writing-workflows.md")]
 mod language_guide {}
 
+/// Runs the code of the guide to errors.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/errors-and-compensation.md")]
+mod errors_guide {}
+
+/// Runs the code of the guide to workers.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/workers-and-scaling.md")]
+mod workers_guide {}
+
+/// Runs the code of the guide for those who come from another system.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/migrating.md")]
+mod migration_guide {}
+
 pub use expect_test::{Expect, ExpectFile, expect, expect_file};
 
 pub use self::crash::{CrashEverywhere, CrashFailure, CrashMoment, CrashPoint, Crashed, crash_everywhere};

@@ -43,7 +43,9 @@ pub(crate) fn run() -> Result<(), Failure> {
             }
         }
         if file.has_extension("md") {
-            report(links::check(&file.text, |target| link_exists(&file.path, target)));
+            let exists = |target: &str| linked(&file.path, target).exists();
+            let document = |target: &str| read_document(&linked(&file.path, target));
+            report(links::check(&file.text, exists, document));
         }
     }
     wrong.extend(migrations::check()?);
@@ -73,7 +75,13 @@ fn git(arguments: &[&str]) -> Result<String, Failure> {
     command::output(git)
 }
 
-fn link_exists(from: &Path, target: &str) -> bool {
-    let directory = root().join(from).parent().map(Path::to_owned).unwrap_or_default();
-    directory.join(target).exists()
+/// The path to which a link in a file leads.
+fn linked(from: &Path, target: &str) -> PathBuf {
+    root().join(from).parent().map(Path::to_owned).unwrap_or_default().join(target)
+}
+
+/// The text of a file whose headings can be linked to.
+fn read_document(path: &Path) -> Option<String> {
+    path.extension().filter(|extension| *extension == "md")?;
+    fs::read_to_string(path).ok()
 }

@@ -13,6 +13,10 @@ const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_runs.sql")];
 /// Marks a file as one of PgWorkflows: `pgwf`. The first migration sets it.
 const APPLICATION: i64 = 0x7067_7766;
 
+/// What a file is. It is one statement and so one snapshot, because another process may be creating the content meanwhile.
+const CONTENT: &str = "select application_id, user_version, (select count(*) from sqlite_schema)
+    from pragma_application_id, pragma_user_version";
+
 /// Refuses a file that is no store of this version or an older one.
 pub(crate) async fn check(file: &File) -> Result<(), StoreError> {
     if file.path.exists() {
@@ -37,9 +41,9 @@ pub(crate) async fn migrate(file: &File, queue: &Queue) -> Result<Connection, St
 
 /// How many migrations a file has; 0 if it is empty.
 async fn version(file: &File, connection: &mut Connection) -> Result<usize, StoreError> {
-    let application = number(connection, "pragma application_id").await?;
-    let version = number(connection, "pragma user_version").await?;
-    let tables = number(connection, "select count(*) from sqlite_schema").await?;
+    let row = connection.fetch_first(sql(CONTENT)).await?;
+    let row = row.ok_or_else(|| StoreError::corrupt("SQLite does not tell what a file is"))?;
+    let (application, version, tables) = (get::<i64>(&row, 0)?, get::<i64>(&row, 1)?, get::<i64>(&row, 2)?);
     let shown = file.path.display();
     match (application, usize::try_from(version)) {
         (APPLICATION, Ok(version)) if version <= MIGRATIONS.len() => Ok(version),
@@ -54,9 +58,4 @@ async fn version(file: &File, connection: &mut Connection) -> Result<usize, Stor
              {tables} tables and indexes): give the path of another file, or of one that does not exist yet"
         ))),
     }
-}
-
-async fn number(connection: &mut Connection, question: &'static str) -> Result<i64, StoreError> {
-    let row = connection.fetch_first(sql(question)).await?;
-    row.map_or(Ok(0), |row| get(&row, 0))
 }

@@ -116,3 +116,28 @@ async fn file_is_opened_by_many_at_the_same_time() {
         assert_eq!(store.unwrap().queue("default", 4).await.unwrap().shard_count, 4);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn file_is_its_own_while_another_process_creates_it() {
+    let directory = Directory::new("being-created");
+    for round in 0..20 {
+        // Given a file that one process creates, and others that see it as soon as there is one
+        let file = directory.file(format!("{round}.db"));
+        let late = [(); 3].map(|()| {
+            let file = file.clone();
+            tokio::spawn(async move {
+                while !file.exists() {
+                    tokio::task::yield_now().await;
+                }
+                SqliteStore::open(&file).await.map(drop)
+            })
+        });
+        // When all of them open it
+        let created = SqliteStore::open(&file).await;
+        // Then none takes it for the file of another program
+        created.unwrap();
+        for opened in late {
+            opened.await.unwrap().unwrap();
+        }
+    }
+}

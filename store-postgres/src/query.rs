@@ -73,6 +73,16 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
+/// The last one of so many rows of each table, by its primary key alone.
+const HORIZON: &str = "
+    select r.run_id from (
+        (select o.run_id from @schema@.open_runs o where $1 and o.run_id < $3
+         order by o.run_id desc offset $4 limit 1)
+        union all
+        (select c.run_id from @schema@.closed_runs c where $2 and c.run_id < $3
+         order by c.run_id desc offset $4 limit 1)
+    ) r order by r.run_id desc limit 1";
+
 /// Each half returns up to the limit, by its primary key in descending order, or by an index that has what is asked for and little
 /// else: then `open` and `ended` are conditions which fit that index, whatever the parameters are.
 macro_rules! list {
@@ -85,7 +95,7 @@ macro_rules! list {
         (select o.run_id, o.workflow, o.key, o.parent, o.state, o.wake_at, o.waiting_on, o.waits,
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
          from @schema@.open_runs_shown o
-         where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
+         where $1 and o.run_id < $3 and o.run_id >= $8 and ($4::text is null or o.workflow = $4)
            and ($5::smallint is null or o.state = $5)",
             $open,
             "
@@ -93,7 +103,7 @@ macro_rules! list {
         union all
         (select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome
          from @schema@.closed_runs c
-         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)",
+         where $2 and c.run_id < $3 and c.run_id >= $8 and ($4::text is null or c.workflow = $4)",
             $ended,
             "
          order by c.run_id desc limit $7)
@@ -117,8 +127,8 @@ const LIST_UNPARKED: &str = list!(open: " and o.stored_state in (0, 1)", ended: 
 
 /// The children of one run.
 const LIST_CHILDREN: &str = list!(
-    open: " and o.parent = $8",
-    ended: " and c.parent = $8 and ($6::smallint is null or c.status = $6)"
+    open: " and o.parent = $9",
+    ended: " and c.parent = $9 and ($6::smallint is null or c.status = $6)"
 );
 
 /// Runs that ended otherwise than completed.
@@ -222,21 +232,31 @@ impl StoreQuery for PostgresStore {
         rows.iter().map(keyed).collect()
     }
 
+    async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
+        let query = self
+            .shared
+            .statements
+            .query(HORIZON)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
+            .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
+            .bind(i64::from(page.limit.max(1)) - 1);
+        self.shared.fetch(query).await?.first().map(|row| run_id(row, 0)).transpose()
+    }
+
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
-        // A state selects open runs, a status selects closed ones.
-        let open = filter.open != Some(false) && filter.status.is_none();
-        let closed = filter.open != Some(true) && filter.state.is_none();
         let query = self
             .shared
             .statements
             .query(list_statement(filter))
-            .bind(open)
-            .bind(closed)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
             .bind(filter.workflow.clone())
             .bind(filter.state.map(open_state_number))
             .bind(filter.status.map(closed_status_number))
-            .bind(i64::from(page.limit.max(1)));
+            .bind(i64::from(page.limit.max(1)))
+            .bind(uuid(filter.since.unwrap_or(RunId::from_u128(0))));
         let query = match filter.parent {
             Some(parent) => query.bind(uuid(parent)),
             None => query,

@@ -158,3 +158,49 @@ workflow!(Retries, "retries", |ctx, _input: ()| -> () {
     };
     ctx.step("patient", work).retry(RetryPolicy::exponential().max_attempts(3)).await
 });
+
+/// An activity that its process does not survive.
+struct Hangs;
+
+#[async_trait]
+impl Activity for Hangs {
+    const NAME: &'static str = "hangs";
+    type Input = ();
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, (): ()) -> ActivityResult<()> {
+        std::future::pending().await
+    }
+}
+
+workflow!(Deadly, "deadly", |ctx, _input: ()| -> () { ctx.activity::<Hangs>(()).await });
+
+#[tokio::test(start_paused = true)]
+async fn activity_that_takes_down_process_after_process_is_told_attempt_by_attempt() {
+    let fixture = Fixture::virtual_time();
+    let run = fixture.client.start::<Deadly>(()).key("deadly:1").await.unwrap();
+    let id = run.run_id().to_string();
+    // When each process that executes it dies
+    for life in 1.. {
+        assert!(life < 20, "{:?}", logs::lines(&[&id]));
+        let worker = fixture.worker("mortals").deaths_max(1, 2).workflow::<Deadly>().activity(Hangs);
+        let worker = worker.build().unwrap().run_on_this_thread(std::future::pending());
+        tokio::select! {
+            ended = worker => panic!("{ended:?}"),
+            () = fixture.pass(Duration::from_secs(120)) => {}
+        }
+        if !logs::lines(&["WARN", "a run failed", &id]).is_empty() {
+            break;
+        }
+    }
+    // Then each loss that counts is told, and the end
+    assert!(!logs::lines(&["WARN", "the run is under suspicion", &id]).is_empty());
+    let lost =
+        logs::lines(&["WARN", "an attempt ended with its process", &id, "activity=\"hangs\"", "call=1"]);
+    assert!(
+        !lost.is_empty() && lost[0].contains("key=\"deadly:1\"") && lost[0].contains("attempt="),
+        "{lost:?}"
+    );
+    let failed = ["WARN", "an activity failed, and no attempt is left", &id, "activity=\"hangs\""];
+    assert_eq!(logs::lines(&failed).len(), 1, "{:?}", logs::lines(&[&id]));
+}

@@ -875,7 +875,8 @@ begin
             scheduled_at := v_data ->> 'scheduled_at';
             start_to_close := ((v_data #>> '{options,start_to_close}') || ' seconds')::interval;
             -- 25 bytes: the trace, the span, the flags.
-            traceparent := regexp_replace(v_data ->> 'trace', '^(.{32})(.{16})(..)$', '00-\1-\2-\3');
+            traceparent := '00-' || left(v_data ->> 'trace', 32) || '-' || substr(v_data ->> 'trace', 33, 16) || '-'
+                || right(v_data ->> 'trace', 2);
             return next;
             v_left := v_left - 1;
             v_bytes := v_bytes - octet_length(v_task.body);

@@ -162,6 +162,15 @@ as $$
     select @schema@.cbor_number((extract(epoch from p_value) * 1000000)::bigint)
 $$;
 
+-- A place in a trace, of a W3C `traceparent`: 25 bytes, the trace, the span and the flags. One that is not valid is ignored.
+create function @schema@.cbor_trace(p_value text) returns bytea
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select @schema@.cbor_head(2, 25) || decode(substr(replace(p_value, '-', ''), 3), 'hex')
+    where p_value ~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
+$$;
+
 -- A payload in JSON: `[1, bytes]`.
 create function @schema@.cbor_json(p_json bytea) returns bytea
 language sql immutable strict parallel safe
@@ -350,7 +359,8 @@ create function @schema@.start(
     max_attempts int default 1,             -- of the whole run
     signal       text default null,         -- a signal that follows: to the run with the key, if there is one
     payload      jsonb default 'null',      -- what the signal says
-    notify       boolean default true       -- whether the commit notifies workers; without, they look within seconds
+    notify       boolean default true,      -- whether the commit notifies workers; without, they look within seconds
+    traceparent  text default null          -- the place in a trace that the run continues, as W3C Trace Context writes it
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -389,7 +399,8 @@ begin
     if signal is not null then
         v_follows := @schema@.message_body(
             2, @schema@.cbor_text(@schema@.check_name('signal', signal)),
-            @schema@.cbor_json(@schema@.check_payload(format('the content of signal `%s`', signal), payload)));
+            @schema@.cbor_json(@schema@.check_payload(format('the content of signal `%s`', signal), payload)),
+            null, @schema@.cbor_trace(traceparent));
     end if;
 
     select s.first_shard, s.shard_count into v_first, v_count from @schema@.shards_for(v_workflow, v_queue) s;
@@ -402,7 +413,7 @@ begin
             1, @schema@.cbor_text(v_workflow), @schema@.cbor_json(v_input), @schema@.cbor_text(v_key),
             @schema@.cbor_time(v_start_at), null, null,
             case when max_attempts > 1 then @schema@.cbor_fields(array[@schema@.cbor_number(max_attempts)]) end,
-            @schema@.cbor_time(v_deadline), @schema@.cbor_time(v_grace))],
+            @schema@.cbor_time(v_deadline), @schema@.cbor_time(v_grace), @schema@.cbor_trace(traceparent))],
         p_workflows => array[v_workflow], p_keys => array[v_key], p_parents => array[null::uuid],
         p_digests => array[null::bytea],
         p_follow_ids => array[case when v_follows is not null then gen_random_uuid() end],
@@ -481,7 +492,8 @@ $$;
 
 -- Sends a signal to a run. With the same key, it is received once.
 create function @schema@.signal(
-    run uuid, name text, payload jsonb default 'null', key text default null, notify boolean default true
+    run uuid, name text, payload jsonb default 'null', key text default null, notify boolean default true,
+    traceparent text default null
 ) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -494,7 +506,8 @@ declare
 begin
     perform @schema@.send(
         v_run, @schema@.message_id('', v_run, v_name, v_key), @schema@.message_body(
-            2, @schema@.cbor_text(v_name), @schema@.cbor_json(v_json), @schema@.cbor_text(v_key)), notify);
+            2, @schema@.cbor_text(v_name), @schema@.cbor_json(v_json), @schema@.cbor_text(v_key),
+            @schema@.cbor_trace(traceparent)), notify);
 end
 $$;
 
@@ -557,7 +570,8 @@ $$;
 
 -- Sends an update to a run, and returns the id by which `reply` finds the answer. With the same key, it is the same update.
 create function @schema@.update(
-    run uuid, name text, request jsonb default 'null', key text default null, notify boolean default true
+    run uuid, name text, request jsonb default 'null', key text default null, notify boolean default true,
+    traceparent text default null
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -570,7 +584,8 @@ declare
     v_message constant uuid := @schema@.message_id('update', v_run, v_name, v_key);
 begin
     perform @schema@.send(v_run, v_message, @schema@.message_body(
-        17, @schema@.cbor_text(v_name), @schema@.cbor_json(v_json), @schema@.cbor_text(v_key)), notify);
+        17, @schema@.cbor_text(v_name), @schema@.cbor_json(v_json), @schema@.cbor_text(v_key),
+        @schema@.cbor_trace(traceparent)), notify);
     return v_message;
 end
 $$;
@@ -779,7 +794,7 @@ create function @schema@.claim_tasks(
     activities text[] default null         -- null: any
 ) returns table (
     task text, activity text, input jsonb, attempt int, run uuid, workflow text, key text, idempotency_key text,
-    scheduled_at timestamptz, start_to_close interval
+    scheduled_at timestamptz, start_to_close interval, traceparent text
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- As the other `claim_tasks`.
@@ -859,6 +874,9 @@ begin
             idempotency_key := concat(run, ':', v_data ->> 'id');
             scheduled_at := v_data ->> 'scheduled_at';
             start_to_close := ((v_data #>> '{options,start_to_close}') || ' seconds')::interval;
+            -- 25 bytes: the trace, the span, the flags.
+            traceparent := '00-' || left(v_data ->> 'trace', 32) || '-' || substr(v_data ->> 'trace', 33, 16) || '-'
+                || right(v_data ->> 'trace', 2);
             return next;
             v_left := v_left - 1;
             v_bytes := v_bytes - octet_length(v_task.body);

@@ -86,7 +86,7 @@ begin
     for v_function in
         select p.oid from pg_proc p
         where p.pronamespace = '@schema@'::regnamespace and p.proname in (
-            'beginning', 'cancel', 'cbor_fields', 'cbor_head', 'cbor_json', 'cbor_number', 'cbor_text', 'cbor_time',
+            'beginning', 'cancel', 'cbor_fields', 'cbor_head', 'cbor_json', 'cbor_number', 'cbor_text', 'cbor_time', 'cbor_trace',
             'check_limit', 'check_payload', 'check_reason', 'create_queue', 'make_partition', 'message_body', 'message_id',
             'new_run_id', 'open_queue', 'pause', 'place_in', 'resume', 'retry_now', 'rewrite_inbox', 'send', 'shards_for',
             'signal', 'start', 'submit', 'terminate', 'update')

@@ -9,7 +9,8 @@ use crate::failure::{Code, Failure};
 /// Reads a payload: JSON, `@file` or `-` for the standard input. `what` names it in errors.
 pub(crate) fn payload(what: &str, given: &str) -> Result<Payload, Failure> {
     let text = text(what, given)?;
-    check(what, &text)?;
+    let is_typed = given != "-" && !given.starts_with('@');
+    check(what, &text, is_typed)?;
     Payload::from_json(&text).map_err(|error| Failure::usage(format!("{what}: {error}")))
 }
 
@@ -37,9 +38,12 @@ pub(crate) fn file(what: &str, path: &str) -> Result<String, Failure> {
     })
 }
 
-/// Tells where a text is no JSON, and what is there.
-fn check(what: &str, text: &str) -> Result<(), Failure> {
+/// Tells where a text is no JSON, and what is there if it was typed as an argument: that of a file may be secret.
+fn check(what: &str, text: &str, is_typed: bool) -> Result<(), Failure> {
     let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else { return Ok(()) };
+    if !is_typed {
+        return Err(Failure::usage(format!("{what} is not JSON: {error}")));
+    }
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
     let shown = crate::table::cut(line, 60);
     // A word is what people type most often where a JSON text belongs.

@@ -95,7 +95,7 @@ impl Situation {
             )?
         };
         // One that this build cannot read does not hide the rest.
-        let outcome = info.outcome().unwrap_or_default().map(|event| event.to_string());
+        let outcome = info.outcome().unwrap_or_default().map(|event| ended(&event));
         Ok(Self {
             now,
             run: info.run_id,
@@ -205,4 +205,20 @@ impl Calls {
     fn log(self) -> Log {
         Log { last: self.last, open: self.open.into_values().collect(), starts_at: self.starts_at }
     }
+}
+
+/// How a run ended, without its payloads: a result, and the details of failures.
+fn ended(event: &Event) -> String {
+    let (why, uncompensated) = match event {
+        Event::RunFailed { failure, uncompensated, .. }
+        | Event::RunRetried { failure, uncompensated, .. } => (Some(failure.to_string()), &uncompensated[..]),
+        Event::RunCancelled { reason, uncompensated, .. } => (reason.clone(), &uncompensated[..]),
+        Event::RunTerminated { reason, .. } => (Some(reason.clone()), <&[_]>::default()),
+        Event::RunTimedOut { uncompensated, .. } => (None, &uncompensated[..]),
+        _ => (None, <&[_]>::default()),
+    };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let left = uncompensated.iter();
+    let left = left.map(|left| format!("; compensation {}: {}", left.activity, left.failure));
+    format!("{event:#}{why}{}", left.collect::<String>())
 }

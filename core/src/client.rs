@@ -41,7 +41,7 @@ use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::history_page::HistoryPage;
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
-pub use self::list::ListRuns;
+pub use self::list::{FoundRuns, ListRuns};
 pub use self::message::{CancelRun, PauseRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};

@@ -343,7 +343,9 @@ impl Run {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow).into());
         };
         let (of, propagator) = (self.state.of_pass(resolution), program.propagator());
-        let decided = in_pass(of, &propagator, || program.apply(seq, at, resolution, Locals::default()));
+        let pass = || program.apply(seq, at, resolution, Locals::default());
+        let decided =
+            in_pass(of, &propagator, pass, |decided| decided.as_ref().map_or(&[], Decisions::links));
         if decided.is_err() {
             self.program = None;
         }

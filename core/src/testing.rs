@@ -375,6 +375,7 @@ impl RunFixture {
             signal: Name::from_static(signal),
             payload,
             key: None,
+            trace: None,
         });
     }
 
@@ -385,6 +386,7 @@ impl RunFixture {
             update: Name::from_static(update),
             request,
             key: None,
+            trace: None,
         });
         message
     }

@@ -94,6 +94,10 @@ impl StoreQuery for MemoryStore {
         self.call(None, Call::KeyedRuns(page), |state, _| Ok(state.keyed_runs(page))).await
     }
 
+    async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
+        self.call(None, Call::List { filter, page }, |state, _| Ok(state.horizon(filter, page))).await
+    }
+
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
         self.call(None, Call::List { filter, page }, |state, _| Ok(state.list(filter, page))).await
     }

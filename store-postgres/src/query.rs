@@ -73,6 +73,16 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
+/// The last one of so many rows of each table, by its primary key alone.
+const HORIZON: &str = "
+    select r.run_id from (
+        (select o.run_id from @schema@.open_runs o where $1 and o.run_id < $3
+         order by o.run_id desc offset $4 limit 1)
+        union all
+        (select c.run_id from @schema@.closed_runs c where $2 and c.run_id < $3
+         order by c.run_id desc offset $4 limit 1)
+    ) r order by r.run_id desc limit 1";
+
 /// Each half returns up to the limit, by its primary key in descending order, or by an index that has what is asked for and little
 /// else: then `open` and `ended` are conditions which fit that index, whatever the parameters are.
 macro_rules! list {
@@ -124,8 +134,18 @@ const LIST_CHILDREN: &str = list!(
 /// Runs that ended otherwise than completed.
 const LIST_NOT_COMPLETED: &str = list!(open: "", ended: " and c.status <> 0 and c.status = $6");
 
+/// Runs that are not older than one, by their primary key whatever else is asked for: such a condition in the other statements
+/// would keep the planner from their indexes.
+const LIST_SINCE: &str = list!(
+    open: " and o.run_id >= $9 and ($8::uuid is null or o.parent = $8)",
+    ended: " and c.run_id >= $9 and ($8::uuid is null or c.parent = $8) and ($6::smallint is null or c.status = $6)"
+);
+
 /// The statement that lists these runs without a look at many others.
 fn list_statement(filter: &RunFilter) -> &'static str {
+    if filter.since.is_some() {
+        return LIST_SINCE;
+    }
     if filter.parent.is_some() {
         return LIST_CHILDREN;
     }
@@ -222,24 +242,34 @@ impl StoreQuery for PostgresStore {
         rows.iter().map(keyed).collect()
     }
 
+    async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
+        let query = self
+            .shared
+            .statements
+            .query(HORIZON)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
+            .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
+            .bind(i64::from(page.limit.max(1)) - 1);
+        self.shared.fetch(query).await?.first().map(|row| run_id(row, 0)).transpose()
+    }
+
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
-        // A state selects open runs, a status selects closed ones.
-        let open = filter.open != Some(false) && filter.status.is_none();
-        let closed = filter.open != Some(true) && filter.state.is_none();
         let query = self
             .shared
             .statements
             .query(list_statement(filter))
-            .bind(open)
-            .bind(closed)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
             .bind(filter.workflow.clone())
             .bind(filter.state.map(open_state_number))
             .bind(filter.status.map(closed_status_number))
             .bind(i64::from(page.limit.max(1)));
-        let query = match filter.parent {
-            Some(parent) => query.bind(uuid(parent)),
-            None => query,
+        let query = match (filter.parent, filter.since) {
+            (parent, Some(since)) => query.bind(parent.map(uuid)).bind(uuid(since)),
+            (Some(parent), None) => query.bind(uuid(parent)),
+            (None, None) => query,
         };
         let rows = self.shared.fetch(query).await?;
         descriptions(&self.shared, &rows).await

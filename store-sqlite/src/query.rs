@@ -60,6 +60,16 @@ const DESCRIBE: &str = described!(concat!(
     " where c.run_id = ?1"
 ));
 
+/// The last one of so many rows of each table, by its primary key alone.
+const HORIZON: &str = "
+    select run_id from (
+        select * from (select o.run_id from open_runs o where ?1 and o.run_id < ?3
+                       order by o.run_id desc limit 1 offset ?4)
+        union all
+        select * from (select c.run_id from closed_runs c where ?2 and c.run_id < ?3
+                       order by c.run_id desc limit 1 offset ?4))
+    order by run_id desc limit 1";
+
 /// Each half returns up to the limit, by an index in descending order.
 macro_rules! list {
     ($open:literal, $closed:literal) => {
@@ -67,12 +77,13 @@ macro_rules! list {
             described!(concat!(
                 "select * from (select * from (",
                 open_runs!(),
-                " where ?1 and o.run_id < ?3 and (?4 is null or o.workflow = ?4)",
+                " where ?1 and o.run_id < ?3 and o.run_id >= ?8 and (?4 is null or o.workflow = ?4)",
                 $open,
                 ") where ?5 is null or state = ?5 order by run_id desc limit ?7)
                 union all select * from (",
                 closed_runs!(),
-                " where ?2 and c.run_id < ?3 and (?4 is null or c.workflow = ?4) and (?6 is null or c.status = ?6)",
+                " where ?2 and c.run_id < ?3 and c.run_id >= ?8 and (?4 is null or c.workflow = ?4)
+                    and (?6 is null or c.status = ?6)",
                 $closed,
                 " order by c.run_id desc limit ?7)"
             )),
@@ -84,7 +95,7 @@ macro_rules! list {
 const LIST: &str = list!("", "");
 
 /// The runs that a run started, by an index of their own.
-const LIST_CHILDREN: &str = list!(" and o.parent = ?8", " and c.parent = ?8");
+const LIST_CHILDREN: &str = list!(" and o.parent = ?9", " and c.parent = ?9");
 
 const UNDELIVERED: Listed = Listed {
     text: "select u.run_id, u.body, u.at from (values {}) as t
@@ -216,19 +227,27 @@ impl StoreQuery for SqliteStore {
         Ok(runs.into_iter().take_while(|run| run.key.starts_with(&page.prefix)).collect())
     }
 
+    async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
+        let mut reader = self.0.readers.take().await?;
+        let select = sql(HORIZON)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
+            .bind(page.before.unwrap_or(RUN_MAX))
+            .bind(i64::from(page.limit.max(1)) - 1);
+        reader.fetch_first(select).await?.map(|row| get(&row, 0)).transpose()
+    }
+
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
-        // A state selects open runs, a status selects closed ones.
-        let open = filter.open != Some(false) && filter.status.is_none();
-        let closed = filter.open != Some(true) && filter.state.is_none();
         let mut reader = self.0.readers.take().await?;
         let select = sql(if filter.parent.is_some() { LIST_CHILDREN } else { LIST })
-            .bind(open)
-            .bind(closed)
+            .bind(filter.selects_open())
+            .bind(filter.selects_closed())
             .bind(page.before.unwrap_or(RUN_MAX))
             .bind(filter.workflow.as_deref())
             .bind(filter.state)
             .bind(filter.status)
-            .bind(i64::from(page.limit.max(1)));
+            .bind(i64::from(page.limit.max(1)))
+            .bind(filter.since.unwrap_or(RunId::from_u128(0)));
         let select = match filter.parent {
             Some(parent) => select.bind(parent),
             None => select,

@@ -11,8 +11,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// Connects runs with the spans of OpenTelemetry that the layer of `tracing-opentelemetry` makes: give it to every client
 /// and worker. Each pass of a run and each attempt then is a span of the trace in which the run was started, whatever
-/// process executes it, and runs that an attempt starts are in that trace, too. The state of a trace (`tracestate`) is not
-/// carried along.
+/// process executes it, and runs that an attempt starts are in that trace, too. The pass that takes a signal or an update has a
+/// link to the span that sent it. The state of a trace (`tracestate`) is not carried along.
 ///
 /// ```
 /// use pgworkflows::otel::OtelPropagator;
@@ -36,16 +36,24 @@ impl TracePropagator for OtelPropagator {
     }
 
     fn continue_in(&self, span: &Span, parent: &TraceContext) {
-        let parent = SpanContext::new(
-            TraceId::from_bytes(parent.trace_id()),
-            SpanId::from_bytes(parent.span_id()),
-            TraceFlags::new(parent.flags()),
-            true,
-            TraceState::default(),
-        );
         // Without a layer that makes spans of OpenTelemetry, there is nothing to continue.
-        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        let _ = span.set_parent(Context::new().with_remote_span_context(remote(parent)));
     }
+
+    fn link(&self, span: &Span, to: &TraceContext) {
+        span.add_link(remote(to));
+    }
+}
+
+/// A place that may be in another process.
+fn remote(place: &TraceContext) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(place.trace_id()),
+        SpanId::from_bytes(place.span_id()),
+        TraceFlags::new(place.flags()),
+        true,
+        TraceState::default(),
+    )
 }
 
 fn place(context: &Context) -> Option<TraceContext> {

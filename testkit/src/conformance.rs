@@ -333,6 +333,7 @@ macro_rules! store_conformance {
                 key_of_a_run_that_is_over_is_described,
                 people_read_histories_as_a_processor_loads_them,
                 list_is_newest_first_and_paged,
+                list_that_goes_no_further_than_its_horizon_looks_at_so_many_open_runs_and_others,
                 list_shows_runs_that_match_every_field_of_the_filter,
                 children_of_a_run_are_listed_open_or_over_and_those_of_others_are_not,
                 keyed_runs_are_listed_by_prefix_in_the_order_of_the_bytes_of_keys,

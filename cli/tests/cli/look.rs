@@ -33,6 +33,19 @@ async fn runs_are_listed_in_pages_by_workflow_and_status() {
     assert_eq!(world.json(&["runs", "list", "--status", "failed"]).await["runs"], serde_json::json!([]));
     assert_eq!(world.json(&["runs", "list", "--open"]).await["runs"].as_array().unwrap().len(), 4);
 
+    // And a search for few among many says how far it looked
+    let searched = ["runs", "list", "--workflow", "order", "--search", "1"];
+    let none = world.run(&searched).await;
+    assert_eq!(none.out, "no such run among those that were searched\n", "{none:?}");
+    assert!(
+        none.err.contains("runs since ") && none.err.contains("there may be more: --before "),
+        "{none:?}"
+    );
+    let page = world.json(&searched).await;
+    let next = [&searched[..4], &["--before", page["next"].as_str().unwrap(), "--search", "3"]].concat();
+    let page = world.json(&next).await;
+    assert_eq!(page["runs"].as_array().unwrap().len(), 3, "{page}");
+
     // And all of them, as lines
     let all = world.run(&["runs", "list", "--all", "--json"]).await;
     assert_eq!(all.out.lines().count(), 4, "{all:?}");

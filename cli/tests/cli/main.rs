@@ -7,4 +7,5 @@ mod bad_input;
 mod doctor;
 mod files;
 mod look;
+mod payloads;
 mod secrets;

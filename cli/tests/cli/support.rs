@@ -43,6 +43,12 @@ impl Bank {
     async fn charge(&self, cents: u32) -> ActivityResult<()> {
         Err(ActivityError::new("io", format!("the bank refused {cents} cents")))
     }
+
+    /// As the other, with details.
+    #[activity(name = "keep", retry = RetryPolicy::exponential().initial(HOUR).delay_max(HOUR))]
+    async fn keep(&self, secret: String) -> ActivityResult<()> {
+        Err(ActivityError::new("io", "the bank is closed").with_details(&secret))
+    }
 }
 
 /// Never gets its money.
@@ -50,6 +56,37 @@ impl Bank {
 pub(crate) async fn bill(ctx: Context, cents: u32) -> WorkflowResult<()> {
     ctx.call(Bank::CHARGE, cents).await
 }
+
+/// What is secret, and what its run does with it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Vault {
+    pub(crate) until: String,
+    pub(crate) secret: String,
+}
+
+pub(crate) const ASK: Update<String, String> = Update::new("ask");
+const SHOWN: View<String> = View::new("shown");
+
+/// Has a payload of every kind.
+#[workflow(name = "vault")]
+pub(crate) async fn vault(ctx: Context, Vault { until, secret }: Vault) -> WorkflowResult<String> {
+    let _serving = ctx.serve(ASK, async |question: String| question);
+    ctx.publish(SHOWN, &secret);
+    let recorded = ctx.record("recorded", || secret.clone()).await;
+    let made = secret.clone();
+    ctx.step("made", move || std::future::ready(Ok(made.clone()))).await?;
+    let lost = || WorkflowError::new("lost", "the key is lost").with_details(&secret);
+    match &*until {
+        "done" => Ok(recorded),
+        "failure" => Err(lost()),
+        "panic" => Err::<String, _>(lost()).map_err(|lost| panic!("{lost:?}")),
+        "retry" => ctx.call(Bank::KEEP, recorded).await.map(|()| secret.clone()),
+        "child" => ctx.child::<vault>(Vault { until: "signal".to_owned(), secret: recorded }).await,
+        _ => ctx.wait_for(OPEN).await,
+    }
+}
+
+const OPEN: Signal<String> = Signal::new("open");
 
 /// A database, and what runs on it.
 pub(crate) struct World {
@@ -83,7 +120,13 @@ impl World {
     /// Starts a worker that knows the workflows.
     pub(crate) fn work(&self) -> Running {
         let worker = Worker::builder(self.store.clone()).name("clerk").processors(1).queue_shards(4);
-        let worker = worker.workflow::<order>().workflow::<bill>().activities(Bank).build().unwrap();
+        let worker = worker
+            .workflow::<order>()
+            .workflow::<bill>()
+            .workflow::<vault>()
+            .activities(Bank)
+            .build()
+            .unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(worker.run_until(async {
             if stopped.await.is_err() {

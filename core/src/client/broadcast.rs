@@ -188,8 +188,12 @@ impl Broadcast {
     /// Sends the signal to the open runs of a page, in transactions of limited size. Returns how many took it.
     async fn send(&self, found: &[KeyedRun]) -> Result<usize, Error> {
         let Ok(payload) = &self.content else { return Ok(0) };
-        let body =
-            Message::Signal { signal: self.signal.clone(), payload: payload.clone(), key: self.key.clone() };
+        let body = Message::Signal {
+            signal: self.signal.clone(),
+            payload: payload.clone(),
+            key: self.key.clone(),
+            trace: self.shared.trace(),
+        };
         let to = |keyed: &KeyedRun| {
             let message = match &self.key {
                 Some(key) => keyed_message(keyed.run, &self.signal, key),

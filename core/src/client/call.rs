@@ -72,7 +72,7 @@ pub(super) struct Settings {
     pub(super) poll_interval: Duration,
     /// The types that it was told.
     pub(super) types: KnownTypes,
-    /// What tells the trace of the code that starts a run.
+    /// What tells the trace of the code that starts a run, or sends it a signal or an update.
     pub(super) propagator: Propagator,
 }
 

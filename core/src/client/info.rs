@@ -239,15 +239,19 @@ impl UndeliveredMessage {
 fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
     match wire::decode_message(body) {
         Ok(Message::Start { workflow, input, .. }) => (format!("start of `{workflow}`"), Some(input)),
-        Ok(Message::Signal { signal, payload, key: None }) => (format!("signal `{signal}`"), Some(payload)),
-        Ok(Message::Signal { signal, payload, key: Some(key) }) => {
+        Ok(Message::Signal { signal, payload, key: None, .. }) => {
+            (format!("signal `{signal}`"), Some(payload))
+        }
+        Ok(Message::Signal { signal, payload, key: Some(key), .. }) => {
             (format!("signal `{signal}` with key `{key}`"), Some(payload))
         }
-        Ok(Message::RunSignal { signal, payload, sender, to }) => {
+        Ok(Message::RunSignal { signal, payload, sender, to, .. }) => {
             (format!("signal `{signal}` from run {sender} to {to}"), Some(payload))
         }
-        Ok(Message::Update { update, request, key: None }) => (format!("update `{update}`"), Some(request)),
-        Ok(Message::Update { update, request, key: Some(key) }) => {
+        Ok(Message::Update { update, request, key: None, .. }) => {
+            (format!("update `{update}`"), Some(request))
+        }
+        Ok(Message::Update { update, request, key: Some(key), .. }) => {
             (format!("update `{update}` with key `{key}`"), Some(request))
         }
         Ok(Message::Cancel { reason: None, .. }) => ("cancellation".to_owned(), None),

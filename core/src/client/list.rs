@@ -161,6 +161,36 @@ impl ListRuns {
         self.with(|list| list.page.limit = runs)
     }
 
+    /// Reads a page, and looks at no more than so many of the newest open runs, and of those that are over: there is no index of
+    /// workflows, so to find all runs of a rare one takes a look at every run. [`FoundRuns::next`] says where to go on.
+    ///
+    /// Lists that an index serves are not limited: those of a parent, and by a status other than waiting and completed.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// for workflow in ["rare", "frequent", "frequent"] {
+    ///     client.start_named(workflow, Payload::encode("x").unwrap()).await?;
+    ///     # tokio::time::sleep(Duration::from_millis(2)).await;
+    /// }
+    /// let rare = || client.list().workflow("rare");
+    /// let found = rare().search(2).await?;
+    /// assert!(found.runs.is_empty(), "it is not among the newest two");
+    /// let found = rare().before(found.next.expect("there are older ones")).search(2).await?;
+    /// assert_eq!((found.runs.len(), found.next), (1, None));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`ListRuns`].
+    pub async fn search(self, runs: u32) -> Result<FoundRuns, Error> {
+        self.list.search(runs).await
+    }
+
     /// Streams all runs of the list, and reads each page when it is needed. Runs that start or end meanwhile may be
     /// missing; no run appears twice. See [`ListRuns`] for an example.
     ///
@@ -181,14 +211,42 @@ impl ListRuns {
     }
 }
 
+/// What [`ListRuns::search`] found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FoundRuns {
+    /// The runs, the newest first.
+    pub runs: Vec<RunInfo>,
+    /// There may be older runs of the list: pass it to [`ListRuns::before`]. `None` if there are none. Its
+    /// [birth](RunId::born) says how far the search went.
+    pub next: Option<RunId>,
+}
+
 impl List {
+    async fn search(mut self, runs: u32) -> Result<FoundRuns, Error> {
+        self.check()?;
+        let RunFilter { workflow, parent, state, status, .. } = &self.filter;
+        let by_index = parent.is_some()
+            || state.is_some_and(|state| state != OpenState::Parked)
+            || status.is_some_and(|status| status != ClosedStatus::Completed)
+            || workflow.is_none() && state.is_none() && status.is_none();
+        if !by_index {
+            let (query, page) = (self.shared.store.query(), RunPage { limit: runs, ..self.page.clone() });
+            self.filter.since = self.shared.retry(|| query.horizon(&self.filter, &page)).await?;
+        }
+        let runs = self.read().await?;
+        let is_full = runs.len() >= self.page.limit as usize;
+        let next = if is_full { runs.last().map(|last| last.run_id) } else { self.filter.since };
+        Ok(FoundRuns { runs, next })
+    }
+
     /// Replaces which runs of the workflow or the parent are listed.
     fn only(&mut self, filter: RunFilter) {
         let RunFilter { workflow, parent, .. } = std::mem::take(&mut self.filter);
         self.filter = RunFilter { workflow, parent, ..filter };
     }
 
-    async fn read(&self) -> Result<Vec<RunInfo>, Error> {
+    fn check(&self) -> Result<(), Error> {
         if let Some(workflow) = &self.filter.workflow {
             check_name("workflow", workflow)?;
         }
@@ -199,6 +257,11 @@ impl List {
                 limits::LIST_RUNS_MAX
             )));
         }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Vec<RunInfo>, Error> {
+        self.check()?;
         let query = self.shared.store.query();
         let found = self.shared.retry(|| query.list(&self.filter, &self.page)).await?;
         Ok(found.into_iter().map(RunInfo::new).collect())

@@ -95,7 +95,7 @@ impl SendSignal {
 
     fn new(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Result<Payload, Error>) -> Self {
         let key = shared.call.as_ref().map(CallKeys::next);
-        let message = content.map(|payload| Message::Signal { signal, payload, key });
+        let message = content.map(|payload| Message::Signal { signal, payload, key, trace: None });
         Self(Lazy::Built(Unsent { shared, run, message }))
     }
 
@@ -326,8 +326,12 @@ struct Unsent {
 
 impl Unsent {
     fn prepare(self) -> Result<Prepared<()>, Error> {
-        let (run, message) = (self.run, self.message?);
+        let (run, mut message) = (self.run, self.message?);
         check(&message)?;
+        if let Message::Signal { trace, .. } = &mut message {
+            // At the first poll, so that the span in which the signal is awaited counts.
+            *trace = self.shared.trace();
+        }
         let key = match &message {
             Message::Signal { signal, key: Some(key), .. } => Some(keyed_message(run, signal, key)),
             _ => None,

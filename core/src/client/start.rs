@@ -396,7 +396,8 @@ impl Following {
             Some(key) => keyed_message(RunId::from_u128(0), &signal, key),
             None => random_message(shared),
         };
-        let body = wire::encode_message(&Message::Signal { signal, payload: content?, key });
+        let trace = shared.trace();
+        let body = wire::encode_message(&Message::Signal { signal, payload: content?, key, trace });
         Ok(FollowUp { message, body })
     }
 }

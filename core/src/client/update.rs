@@ -214,7 +214,8 @@ impl Asked {
             Some(key) => keyed_by("update", run, &update, key),
             None => random_message(&shared),
         };
-        let body = Message::Update { update: update.clone(), request, key: key.clone() };
+        let body =
+            Message::Update { update: update.clone(), request, key: key.clone(), trace: shared.trace() };
         Ok(Self { shared, run, message, update, key, body })
     }
 

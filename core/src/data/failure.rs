@@ -185,10 +185,8 @@ impl fmt::Debug for Failure {
         if !self.retryable {
             f.write_str(" (not retryable)")?;
         }
-        match &self.details {
-            Some(details) => write!(f, " {details:?}"),
-            None => Ok(()),
-        }
+        // Code that unwraps an error puts this into a panic's message, and so into logs, where no payload may be.
+        if self.details.is_some() { f.write_str(" (with details)") } else { Ok(()) }
     }
 }
 

@@ -100,6 +100,9 @@ pub(crate) const ROUNDS_OPEN_MAX: usize = 8;
 /// How many views one poll of a run may publish.
 pub(crate) const VIEWS_PER_POLL_MAX: usize = 100;
 
+/// How many signals and updates the span of one poll is linked to: as many links as OpenTelemetry keeps of a span.
+pub(crate) const LINKS_PER_PASS_MAX: usize = 128;
+
 /// How many updates of a run may be without a reply. Further ones are refused, so that the memory of a run and the time of its
 /// replay are bounded.
 pub(crate) const UPDATES_OPEN_MAX: usize = 10_000;

@@ -86,7 +86,7 @@ mod tests {
             grace_until: None,
             trace: None,
         };
-        let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
+        let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None, trace: None };
         let (cancel, terminate) = (
             Message::Cancel { reason: None, parent: None },
             Message::Terminate { reason: "enough".to_owned(), parent: None },

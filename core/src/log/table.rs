@@ -165,6 +165,8 @@ macro_rules! events {
             key: Option<String>,
             /// The run that sent the signal, if a run did.
             sender: Option<RunId>,
+            /// The place in a trace at which the signal was sent, if its sender traces.
+            trace: Option<Box<TraceContext>>,
         }
         /// The run sent a signal to a run, maybe to itself.
         "signal.sent" 1 => SignalSent = 31: Decision, Send {
@@ -238,6 +240,8 @@ macro_rules! events {
             request: Payload,
             /// The update's idempotency key.
             key: Option<String>,
+            /// The place in a trace at which the update was sent, if its client traces.
+            trace: Option<Box<TraceContext>>,
         }
         /// The run answered an update.
         "update.replied" 1 => UpdateReplied = 41: Decision, Reply {
@@ -467,6 +471,8 @@ macro_rules! messages {
             payload: Payload,
             /// The signal's idempotency key.
             key: Option<String>,
+            /// The place in a trace at which it is sent.
+            trace: Option<Box<TraceContext>>,
         }
         /// Asks the run to cancel itself.
         "cancel" 1 => Cancel = 3 {
@@ -521,6 +527,8 @@ macro_rules! messages {
             sender: RunId,
             /// The run that it is for.
             to: Recipient,
+            /// The place in a trace at which its sender was started.
+            trace: Option<Box<TraceContext>>,
         }
         /// Asks for the attempts that wait for their time to begin at once.
         "retry" 1 => Retry = 11 {
@@ -542,6 +550,8 @@ macro_rules! messages {
             request: Payload,
             /// The update's idempotency key.
             key: Option<String>,
+            /// The place in a trace at which it is sent.
+            trace: Option<Box<TraceContext>>,
         }
         }
     };

@@ -157,8 +157,11 @@ as_texts! {
     }];
     Failure => |failure, words| vec![match words.began {
         Some(_) => failure.to_string(),
-        // With its details and whether it is retryable.
-        None => format!("{failure:?}"),
+        // With whether it is retryable and its details.
+        None => {
+            let details = failure.details.as_ref().map(|details| format!(": {details:?}"));
+            format!("{failure:?}{}", details.unwrap_or_default())
+        }
     }];
     // `()` is not shown.
     Payload => |payload, _words| Some(format!("{payload:?}")).filter(|text| text != "null").into_iter().collect();

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::data::trace_context::TraceContext;
 
 /// Connects runs with a tracing library. A client asks it for the place in a trace at which a run is started, and a worker
-/// has it continue the trace in the span of each pass and of each attempt. Without one, nothing about traces is stored.
+/// has it continue the trace in the span of each pass and of each attempt. A client asks likewise where a signal or an update
+/// is sent, and a worker has it link the pass that takes it to there. Without one, nothing about traces is stored.
 ///
 /// The feature `otel` of the crate `pgworkflows` has one for OpenTelemetry.
 ///
@@ -38,9 +39,16 @@ use crate::data::trace_context::TraceContext;
 /// # }
 /// ```
 pub trait TracePropagator: fmt::Debug + Send + Sync + 'static {
-    /// The place in a trace of the code that calls this: what a run that it starts continues. `None` if it is in no trace.
+    /// The place in a trace of the code that calls this: what a run that it starts continues, and what the pass is linked to that
+    /// takes a signal or an update of it. `None` if it is in no trace.
     fn current(&self) -> Option<TraceContext>;
 
     /// Makes a span, which has not been entered, a child of that place.
     fn continue_in(&self, span: &tracing::Span, parent: &TraceContext);
+
+    /// Links a span, which was left but not closed, to a place of another trace, or of its own. Does nothing by default: not every
+    /// tracing system has links.
+    fn link(&self, span: &tracing::Span, to: &TraceContext) {
+        let _ = (span, to);
+    }
 }

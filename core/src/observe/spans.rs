@@ -52,13 +52,23 @@ impl StepTag {
     }
 }
 
-/// Runs a pass of a run's code in its span.
-pub(crate) fn in_pass<T>(of: OfRun<'_>, propagator: &Propagator, pass: impl FnOnce() -> T) -> T {
+/// Runs a pass of a run's code in its span, which is linked to other places in traces afterwards.
+pub(crate) fn in_pass<T>(
+    of: OfRun<'_>,
+    propagator: &Propagator,
+    pass: impl FnOnce() -> T,
+    links: impl FnOnce(&T) -> &[TraceContext],
+) -> T {
     if !listens(Level::INFO) {
         return pass();
     }
     let OfRun { run, workflow, key, trace } = of;
-    continuing(info_span!("run", %run, %workflow, key), trace, propagator).in_scope(pass)
+    let span = continuing(info_span!("run", %run, %workflow, key), trace, propagator);
+    let passed = span.in_scope(pass);
+    if let (Some(propagator), false) = (propagator, span.is_disabled()) {
+        links(&passed).iter().for_each(|to| shielded("a trace propagator", || propagator.link(&span, to)));
+    }
+    passed
 }
 
 /// Runs a pass of a replay without a subscriber: what the code logs there was logged when it first ran.

@@ -263,12 +263,13 @@ impl Live {
             group.counts.note(event);
             group.lines.extend(Line::about(&self.run.state, &progress.failed, event));
             self.note_time(*at);
+            let trace = self.run.state.trace.as_deref();
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
                 Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
-                Consequence::Send => group.sent.extend(sent_by(run, event)),
-                Consequence::StartChild => match start_of(run, self.run.state.trace.as_deref(), event) {
+                Consequence::Send => group.sent.extend(sent_by(run, trace, event)),
+                Consequence::StartChild => match start_of(run, trace, event) {
                     Some(Start::Message(message)) => group.sent.push(message),
                     Some(Start::Effect(effect)) => group.effects.push(effect),
                     None => {}

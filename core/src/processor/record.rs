@@ -131,9 +131,10 @@ impl Recorder<'_> {
             Message::Cancel { reason, .. } => {
                 live.run().resolve(now, Event::CancelRequested { message: message_id, reason })
             }
-            Message::Signal { signal, payload, key } => {
-                let message = message_id;
-                live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender: None })
+            Message::Signal { signal, payload, key, trace } => {
+                let (message, sender) = (message_id, None);
+                live.run()
+                    .resolve(now, Event::SignalReceived { message, signal, payload, key, sender, trace })
             }
             Message::RunSignal { to, signal, sender, .. } if is_returned(state, sent_to, sender, &to) => {
                 if self.outbox.allows_line("signal.returned") {
@@ -141,15 +142,16 @@ impl Recorder<'_> {
                 }
                 return self.give_up(id, reference);
             }
-            Message::RunSignal { signal, payload, sender, .. } => {
+            Message::RunSignal { signal, payload, sender, trace, .. } => {
                 let (message, key, sender) = (message_id, None, Some(sender));
-                live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender })
+                live.run()
+                    .resolve(now, Event::SignalReceived { message, signal, payload, key, sender, trace })
             }
-            Message::Update { update, request, key } => match live.run().refusal(&update, &request) {
+            Message::Update { update, request, key, trace } => match live.run().refusal(&update, &request) {
                 Some(reply) => return self.refuse(id, reference, &reply),
                 None => live
                     .run()
-                    .resolve(now, Event::UpdateReceived { message: message_id, update, request, key }),
+                    .resolve(now, Event::UpdateReceived { message: message_id, update, request, key, trace }),
             },
             Message::Terminate { reason, .. } => live.run().terminate(now, message_id, reason),
             Message::ChildEnded { id: call, child, outcome } => {

@@ -3,18 +3,20 @@
 use crate::data::derived::derived_u128;
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::recipient::Recipient;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::wire::encode_message;
 use crate::run::state::RunState;
 use crate::store::append::{RunKey, SentMessage};
 
-/// The message that an event of a run sends, if it sends one. If there is no such run, the message comes back to its sender,
-/// so that none is lost.
-pub(super) fn sent_by(run: RunId, event: &Event) -> Option<SentMessage> {
+/// The message that an event of a run sends, if it sends one, from the place in a trace that the run continues. If there is no
+/// such run, the message comes back to its sender, so that none is lost.
+pub(super) fn sent_by(run: RunId, trace: Option<&TraceContext>, event: &Event) -> Option<SentMessage> {
     let Event::SignalSent { id, to, signal, payload } = event else { return None };
     let (signal, payload) = (signal.clone(), payload.clone());
-    let body = encode_message(&Message::RunSignal { signal, payload, sender: run, to: to.clone() });
+    let (sender, trace) = (run, trace.copied().map(Box::new));
+    let body = encode_message(&Message::RunSignal { signal, payload, sender, to: to.clone(), trace });
     let (receiver, key) = match to {
         Recipient::Run(receiver) => (*receiver, None),
         Recipient::Key { workflow, key } => {

@@ -307,7 +307,7 @@ impl Fixture {
 
     fn signal(&mut self, run: RunId, content: u32) -> InboxNo {
         let signal = Name::from_static(GO.name());
-        self.submit(run, &Message::Signal { signal, payload: payload(&content), key: None })
+        self.submit(run, &Message::Signal { signal, payload: payload(&content), key: None, trace: None })
     }
 
     /// Answers all requests until there is nothing left to do.

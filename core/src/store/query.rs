@@ -39,6 +39,11 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Lists the runs of a workflow that were started with keys, in the order of the keys' bytes.
     async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError>;
 
+    /// How far a list of `page.limit` open runs and as many that are over would go, of all runs before `page.before`, were they
+    /// all of the filter's workflow and state: the newer one of the last open run and the last one that is over. `None` if it
+    /// would have all of them. A list that goes no further looks at no more runs than that.
+    async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError>;
+
     /// Lists runs, the newest first.
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError>;
 
@@ -151,6 +156,20 @@ pub struct RunFilter {
     pub state: Option<super::OpenState>,
     /// Runs that ended this way.
     pub status: Option<super::ClosedStatus>,
+    /// This run and newer ones.
+    pub since: Option<RunId>,
+}
+
+impl RunFilter {
+    /// Whether open runs are selected: a status selects those that are over.
+    pub fn selects_open(&self) -> bool {
+        self.open != Some(false) && self.status.is_none()
+    }
+
+    /// Whether runs that are over are selected: a state selects open ones.
+    pub fn selects_closed(&self) -> bool {
+        self.open != Some(true) && self.state.is_none()
+    }
 }
 
 /// Selects a page of a list.

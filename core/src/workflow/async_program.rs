@@ -122,13 +122,15 @@ impl AsyncProgram {
                 self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
-            Event::SignalReceived { message, signal, payload, key, sender } => {
-                let (payload, key) = (payload.clone(), key.clone());
-                self.scope.receive(Kind::Signal, signal, Arrival::new(*message, payload, key, *sender));
+            Event::SignalReceived { message, signal, payload, key, sender, trace } => {
+                let (key, sender, trace) = (key.clone(), *sender, trace.clone());
+                let arrival = Arrival { key, sender, trace, ..Arrival::new(*message, payload.clone()) };
+                self.scope.receive(Kind::Signal, signal, arrival);
             }
-            Event::UpdateReceived { message, update, request, key } => {
-                let (request, key) = (request.clone(), key.clone());
-                self.scope.receive(Kind::Update, update, Arrival::new(*message, request, key, None));
+            Event::UpdateReceived { message, update, request, key, trace } => {
+                let (key, trace) = (key.clone(), trace.clone());
+                let arrival = Arrival { key, trace, ..Arrival::new(*message, request.clone()) };
+                self.scope.receive(Kind::Update, update, arrival);
             }
             Event::CompensationsEnded { id, uncompensated } => {
                 self.scope.round_ended(*id, uncompensated.clone());

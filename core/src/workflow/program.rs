@@ -6,6 +6,7 @@ use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::observe::spans::Propagator;
 use crate::workflow::command::Issued;
@@ -75,6 +76,11 @@ pub(crate) enum How {
 }
 
 impl Decisions {
+    /// Where the signals and updates were sent that the program took.
+    pub(crate) fn links(&self) -> &[TraceContext] {
+        self.output.links.as_ref().map_or(&[], |links| links.places())
+    }
+
     /// Their approximate size in the log, in bytes.
     pub(crate) fn size(&self) -> usize {
         let PollOutput { issued, locals, views, .. } = &self.output;

@@ -10,6 +10,7 @@ mod continuation;
 pub(crate) mod data;
 mod grants;
 pub(crate) mod handlers;
+pub(crate) mod links;
 mod local;
 pub(crate) mod permits;
 pub(crate) mod queues;
@@ -29,6 +30,7 @@ use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::cancellation::Cancellations;
 use self::compensations::Compensations;
 use self::handlers::Handlers;
+use self::links::Links;
 use self::queues::ResolvedQueues;
 use self::size::PollSize;
 use self::updates::Updates;
@@ -82,6 +84,8 @@ struct Inner {
     updates: Updates,
     /// How many signals and updates have arrived.
     arrived: u64,
+    /// Where those were sent that this poll has taken. Boxed, because most polls take none from a trace.
+    links: Option<Box<Links>>,
     handlers: Option<Box<Handlers>>,
     /// Boxed, because most runs have none.
     compensations: Option<Box<Compensations>>,
@@ -108,6 +112,8 @@ pub(crate) struct PollOutput {
     pub(crate) dropped_steps: Vec<CommandId>,
     pub(crate) locals: Locals,
     pub(crate) views: Option<Box<Views>>,
+    /// Where what it took was sent.
+    pub(crate) links: Option<Box<Links>>,
 }
 
 impl Scope {
@@ -141,6 +147,7 @@ impl Scope {
                 signals: Arrivals::default(),
                 updates: Updates::default(),
                 arrived: 0,
+                links: None,
                 handlers: None,
                 compensations: None,
                 random: Stream::new(run.as_u128()),
@@ -378,6 +385,7 @@ impl Scope {
             dropped_steps: std::mem::take(&mut inner.dropped_steps),
             locals: std::mem::take(&mut inner.locals),
             views: inner.views.take(),
+            links: inner.links.take(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What operators see of runs: lines after the commit, once, in bounded numbers; slow appends; takeovers; metrics.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -68,7 +70,7 @@ async fn lines_of_a_flood_are_limited_and_those_left_out_are_counted() {
 async fn slow_append_is_logged_with_its_time_and_size() {
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("slow").build().unwrap();
-    let (monitor, host) = (worker.monitor(), std::sync::Arc::clone(&fixture.host));
+    let (monitor, host) = (worker.monitor(), Arc::clone(&fixture.host));
     fixture.faults.begin(move |kind| match kind {
         Kind::Append => Fault::Delay(pgworkflows::host::Host::sleep(&*host, Duration::from_secs(2))),
         _ => Fault::Proceed,
@@ -158,3 +160,48 @@ workflow!(Retries, "retries", |ctx, _input: ()| -> () {
     };
     ctx.step("patient", work).retry(RetryPolicy::exponential().max_attempts(3)).await
 });
+
+/// An activity that its process does not survive, with the number of attempts that began.
+struct Hangs(Arc<AtomicU32>);
+
+#[async_trait]
+impl Activity for Hangs {
+    const NAME: &'static str = "hangs";
+    type Input = ();
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, (): ()) -> ActivityResult<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
+    }
+}
+
+workflow!(Deadly, "deadly", |ctx, _input: ()| -> () { ctx.activity::<Hangs>(()).await });
+
+#[tokio::test(start_paused = true)]
+async fn activity_that_takes_down_process_after_process_is_told_attempt_by_attempt() {
+    let (fixture, began) = (Fixture::virtual_time(), Arc::new(AtomicU32::new(0)));
+    let run = fixture.client.start::<Deadly>(()).key("deadly:1").await.unwrap();
+    // When each process that executes it dies, until the activity fails
+    for attempt in 1.. {
+        assert!(attempt < 20, "{:?}", logs::lines(&["deadly"]));
+        let worker = fixture.worker("mortals").deaths_max(1, 2).workflow::<Deadly>();
+        let worker = worker.activity(Hangs(Arc::clone(&began))).build().unwrap();
+        let attempted = async {
+            while began.load(Ordering::Relaxed) < attempt {
+                fixture.pass(Duration::from_millis(100)).await;
+            }
+            fixture.pass(Duration::from_millis(100)).await;
+        };
+        tokio::select! {
+            ended = worker.run_on_this_thread(std::future::pending()) => panic!("{ended:?}"),
+            () = attempted => {}
+            _ = run.result() => break,
+        }
+    }
+    // Then each loss that counts is told, and the end
+    let of_run = ["WARN", "workflow=deadly", "key=\"deadly:1\"", "activity=\"hangs\"", "call=1"];
+    let said = |message| logs::lines(&[&of_run[..], &[message]].concat());
+    assert_eq!(said("an attempt ended with its process").len(), 2, "{:?}", logs::lines(&["deadly"]));
+    assert_eq!(said("an activity failed, and no attempt is left").len(), 1, "{:?}", logs::lines(&["deadly"]));
+}

@@ -37,9 +37,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a run's signal is logged, and not sent",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
-            find: "Consequence::Send => group.sent.extend(sent_by(run, event)),",
+            find: "Consequence::Send => group.sent.extend(sent_by(run, trace, event)),",
             erring: r#"Consequence::Send if crate::canary::is("SignalLost") => {}
-                Consequence::Send => group.sent.extend(sent_by(run, event)),"#,
+                Consequence::Send => group.sent.extend(sent_by(run, trace, event)),"#,
         }],
     },
     Canary {

@@ -144,17 +144,30 @@ impl State {
         keys.map(keyed).collect()
     }
 
+    /// How far a list of so many runs would go: see `StoreQuery::horizon`.
+    pub(crate) fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Option<RunId> {
+        let last = |selected: bool, open: bool| {
+            let of_half = RunFilter { open: Some(open), ..RunFilter::default() };
+            let in_page = self.runs.sorted().into_iter().rev();
+            let in_page = in_page.filter(|(id, _)| page.before.is_none_or(|before| **id < before));
+            let mut runs = in_page.filter(|(_, run)| selected && matches(&of_half, run));
+            runs.nth(page.limit.saturating_sub(1) as usize).map(|(id, _)| *id)
+        };
+        last(filter.selects_open(), true).max(last(filter.selects_closed(), false))
+    }
+
     /// A page of runs, newest first.
     pub(crate) fn list(&self, filter: &RunFilter, page: &RunPage) -> Vec<RunDescription> {
         let newest_first = self.runs.sorted().into_iter().rev();
-        let in_page = newest_first.filter(|(id, _)| page.before.is_none_or(|before| **id < before));
+        let is_in_page = |id: RunId| page.before.is_none_or(|before| id < before) && Some(id) >= filter.since;
+        let in_page = newest_first.filter(|(id, _)| is_in_page(**id));
         let matching = in_page.filter(|(_, run)| matches(filter, run));
         matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
     }
 }
 
 fn matches(filter: &RunFilter, run: &Run) -> bool {
-    let RunFilter { workflow, parent, open, state, status } = filter;
+    let RunFilter { workflow, parent, open, state, status, since: _ } = filter;
     let row = match &run.row {
         Row::Open(_) => {
             let shown = run.open_row().map(|row| row.state);

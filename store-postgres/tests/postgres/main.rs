@@ -2,6 +2,7 @@
 
 mod bodies;
 mod engine;
+mod logs;
 mod support;
 
 mod append;

@@ -7,6 +7,7 @@ use pgworkflows_postgres::PostgresStore;
 use sqlx::Connection;
 use tokio::sync::broadcast::Receiver;
 
+use crate::logs;
 use crate::support::*;
 
 /// Waits for a hint, and ignores others before it.
@@ -117,6 +118,7 @@ async fn a_commit_does_not_notify_while_another_one_does() {
 
 #[tokio::test]
 async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
+    logs::listen();
     let world = World::new().await;
     let (_other, mut hints) = listener(&world).await;
     sqlx::query(
@@ -127,6 +129,13 @@ async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
     .await
     .unwrap();
     expect(&mut hints, Hint::Missed).await;
+    let warned = || logs::warnings("the connection for notifications was lost; reconnecting") > 0;
+    let wait = async {
+        while !warned() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("a line says so");
     let run = world.run(1);
     // The first call may find that the pool's connections are dead.
     let start = [start(run, None, "Acme")];

@@ -1,11 +1,11 @@
-//! No payload is in any line, span or metric, whatever the level.
+//! No payload is in any line, span, metric or error, whatever the level.
 
 use pgworkflows::store::Store;
 use pgworkflows::{MemoryStore, PostgresStore};
 use pgworkflows_pg_harness::Postgres;
 
 use crate::collector::Seen;
-use crate::world::{SECRET, drive};
+use crate::world::{Driven, SECRET, drive};
 
 #[tokio::test]
 async fn payloads_appear_nowhere_with_the_memory_store() {
@@ -21,7 +21,7 @@ async fn payloads_appear_nowhere_with_postgres() {
 
 async fn assert_no_secret(store: impl Store + Clone) {
     let seen = Seen::listen();
-    let monitor = drive(store).await;
+    let Driven { monitor, errors } = drive(store).await;
     seen.end();
     let lines = seen.all_lines();
     assert!(
@@ -36,4 +36,8 @@ async fn assert_no_secret(store: impl Store + Clone) {
         assert!(!format!("{span:?}").contains(SECRET), "{span:?}");
     }
     assert!(!pgworkflows::prometheus::text([&monitor]).contains(SECRET));
+    assert!(errors.len() > 20, "{errors:?}");
+    for error in &errors {
+        assert!(!error.contains(SECRET), "{error}");
+    }
 }

@@ -221,6 +221,55 @@ pub async fn list_is_newest_first_and_paged(fixture: &Fixture) {
     assert_eq!(paged, runs);
 }
 
+pub async fn list_that_goes_no_further_than_its_horizon_looks_at_so_many_open_runs_and_others(
+    fixture: &Fixture,
+) {
+    // Given three open runs before two that are over
+    let mut writer = fixture.writer().await;
+    let mut runs = Vec::new();
+    for number in 0..5_u8 {
+        let run = fixture.run(0);
+        match number {
+            0..3 => writer.open(run, busy()).await,
+            _ => writer.open_and_close(run).await,
+        }
+        runs.push(run);
+    }
+    let [oldest, older, open, over, newest] = runs[..] else { panic!("{runs:?}") };
+    let horizon = async |filter: &RunFilter, before, limit| {
+        fixture.store.query().horizon(filter, &RunPage { before, limit }).await.unwrap()
+    };
+    let all = RunFilter::default;
+    let (opened, closed) =
+        (RunFilter { open: Some(true), ..all() }, RunFilter { open: Some(false), ..all() });
+    let completed = RunFilter { status: Some(ClosedStatus::Completed), ..all() };
+    let parked = RunFilter { state: Some(OpenState::Parked), ..all() };
+    for (filter, before, count, expected) in [
+        // The last one of either kind that comes first
+        (&all(), None, 1, Some(newest)),
+        (&all(), None, 2, Some(over)),
+        (&all(), None, 3, Some(oldest)),
+        (&all(), None, 4, None),
+        (&all(), Some(over), 1, Some(open)),
+        (&all(), Some(oldest), 1, None),
+        (&opened, None, 1, Some(open)),
+        (&opened, None, 3, Some(oldest)),
+        (&closed, None, 2, Some(over)),
+        (&closed, None, 3, None),
+        // Whatever their workflow and state
+        (&RunFilter { workflow: Some("rare".to_owned()), ..all() }, None, 1, Some(newest)),
+        (&completed, None, 2, Some(over)),
+        (&parked, None, 2, Some(older)),
+    ] {
+        assert_eq!(horizon(filter, before, count).await, expected, "{filter:?} {before:?} {count}");
+    }
+    // And a list has what is not older than it
+    let since = |since| RunFilter { since: Some(since), ..all() };
+    assert_eq!(list(fixture, since(open), None, 100).await, [newest, over, open]);
+    assert_eq!(list(fixture, since(open), Some(over), 100).await, [open]);
+    assert_eq!(list(fixture, RunFilter { since: Some(older), ..opened }, None, 100).await, [open, older]);
+}
+
 pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let (idle, stuck, done, failed) = (fixture.run(0), fixture.run(0), fixture.run(0), fixture.run(0));

@@ -197,6 +197,7 @@ impl Model {
             open: dice.chance(30).then(|| dice.chance(50)),
             state: dice.chance(20).then(|| state(dice)),
             status: dice.chance(20).then(|| status(dice)),
+            since: dice.chance(20).then(|| self.run(dice)),
         };
         let page =
             RunPage { before: dice.chance(30).then(|| self.run(dice)), limit: 1 + dice.below(5) as u32 };

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
-use pgworkflows::client::{ListRuns, RunInfo, RunStatus};
+use pgworkflows::client::{FoundRuns, ListRuns, RunInfo, RunStatus};
 use serde_json::json;
 
 use crate::age;
@@ -43,6 +43,11 @@ pub(crate) struct List {
     /// All runs, in pages that are read as they are shown
     #[arg(long, conflicts_with = "limit")]
     all: bool,
+
+    /// How many open runs, and how many that are over, a page looks at where no index has those that are asked for
+    #[arg(long, default_value_t = 250_000, value_name = "N", conflicts_with = "all",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    search: u32,
 
     /// Only runs that are older than this one: the last of an earlier page
     #[arg(long, value_name = "RUN")]
@@ -91,12 +96,22 @@ impl List {
         if self.all {
             return self.give_all(list, store, answers).await;
         }
-        let runs = progress::shown("listing", list.limit(self.limit)).await?;
-        let next = runs.last().map(|run| run.run_id).filter(|_| runs.len() == self.limit as usize);
+        let found = list.limit(self.limit).search(self.search);
+        let FoundRuns { runs, next, .. } = progress::shown("listing", found).await?;
         let now = store.now().await?;
-        answers.give(shown(&runs, now), &json!({"runs": runs, "next": next}))?;
+        let text = if runs.is_empty() && next.is_some() {
+            "no such run among those that were searched".to_owned()
+        } else {
+            shown(&runs, now)
+        };
+        answers.give(text, &json!({"runs": runs, "next": next}))?;
         if let Some(next) = next {
-            answers.note(format_args!("there may be more: --before {next}, or --all"));
+            let searched = if runs.len() < self.limit as usize {
+                format!("runs since {} were searched; ", age::time(next.born().into()))
+            } else {
+                String::new()
+            };
+            answers.note(format_args!("{searched}there may be more: --before {next}, or --all"));
         }
         Ok(Code::Done)
     }

@@ -75,6 +75,9 @@ pub(super) struct State {
     /// The queues whose workers know every workflow.
     pub(super) queues: Vec<String>,
     pub(super) listed: Vec<(RunFilter, RunPage)>,
+    /// The horizons that were asked for, and the answer.
+    pub(super) horizons: Vec<RunPage>,
+    pub(super) horizon: Option<RunId>,
 }
 
 impl Default for FakeStore {
@@ -238,6 +241,12 @@ impl StoreQuery for FakeStore {
         };
         let keys = state.keys.iter().filter(|(name, _)| has_prefix(name)).take(page.limit as usize);
         Ok(keys.map(|((_, key), run)| KeyedRun { key: key.clone(), run: *run, is_open: true }).collect())
+    }
+
+    async fn horizon(&self, _filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
+        let mut state = self.state();
+        state.horizons.push(page.clone());
+        Ok(state.horizon)
     }
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {

@@ -14,7 +14,7 @@ use crate::log::wire;
 use crate::store::Hint;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::frame::Frame;
-use crate::store::query::{FoundView, RunDescription, RunFilter, Undelivered};
+use crate::store::query::{FoundView, RunDescription, RunFilter, RunPage, Undelivered};
 use crate::testing::frame;
 use crate::workflow::view::View;
 
@@ -53,6 +53,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
         signal: Name::from_static("wave"),
         payload: Payload::encode(&7).unwrap(),
         key: Some("k".to_owned()),
+        trace: None,
     };
     let closed = ClosedRun {
         run,
@@ -238,6 +239,7 @@ async fn list_is_filtered_and_paged_by_the_store() {
         open: Some(true),
         state: Some(OpenState::Stalled),
         status: None,
+        since: None,
     };
     assert_eq!(fixture.store.state().listed[0].0, filter);
     let all: Vec<_> = list.stream().map_ok(|info| info.run_id).try_collect().await.unwrap();
@@ -256,6 +258,45 @@ async fn list_filters_replace_one_another() {
     assert_eq!(state.listed[0].0, RunFilter { open: Some(true), ..RunFilter::default() });
     let failed = RunFilter { open: Some(false), status: Some(ClosedStatus::Failed), ..RunFilter::default() };
     assert_eq!(state.listed[1].0, failed);
+}
+
+#[tokio::test]
+async fn search_that_no_index_serves_ends_at_the_horizon() {
+    let fixture = fixture();
+    for number in 0..3 {
+        fixture.store.describe_as(some_run(number), "greeting", OpenRow::default());
+    }
+    fixture.store.state().horizon = Some(some_run(7));
+    let list = fixture.client.list().before(some_run(9)).limit(5);
+    // Given lists that an index serves, then no horizon is asked for, and the list ends at the oldest run
+    for indexed in [
+        list.clone(),
+        list.clone().open(),
+        list.clone().workflow("rare").parent(some_run(8)),
+        list.clone().status(RunStatus::Failed).workflow("rare"),
+        list.clone().status(RunStatus::Running),
+    ] {
+        let found = indexed.search(1000).await.unwrap();
+        assert_eq!((found.runs.len(), found.next), (3, None));
+    }
+    assert_eq!(fixture.store.state().horizons, []);
+    // Given others, then the list is as long as that, and goes on there, or after a full page
+    for searched in [
+        list.clone().workflow("rare"),
+        list.clone().workflow("rare").closed(),
+        list.clone().status(RunStatus::Waiting),
+        list.clone().status(RunStatus::Completed),
+    ] {
+        assert_eq!(searched.search(1000).await.unwrap().next, Some(some_run(7)));
+        let state = fixture.store.state();
+        assert_eq!(state.horizons.last(), Some(&RunPage { before: Some(some_run(9)), limit: 1000 }));
+        let (filter, page) = state.listed.last().unwrap();
+        assert_eq!((filter.since, page.limit), (Some(some_run(7)), 5));
+    }
+    let full = fixture.client.list().workflow("rare").limit(3).search(1000).await.unwrap();
+    assert_eq!(full.next, full.runs.last().map(|last| last.run_id));
+    let refused = fixture.client.list().workflow("").search(1).await.unwrap_err();
+    assert!(refused.is_invalid(), "{refused}");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ fn redelivered_message_is_consumed_and_changes_nothing() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Waits>(1, 0);
     fixture.run();
-    let message = Message::Signal { signal: Name::from_static("go"), payload: payload(&3), key: None };
+    let message =
+        Message::Signal { signal: Name::from_static("go"), payload: payload(&3), key: None, trace: None };
     fixture.submit_again(run, &message, MessageId::from_u128(99));
     fixture.run();
     fixture.submit_again(run, &message, MessageId::from_u128(99));

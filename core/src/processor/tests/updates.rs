@@ -13,7 +13,7 @@ fn replies(append: &Append) -> Vec<(u128, Reply)> {
 }
 
 fn update(request: u32) -> Message {
-    Message::Update { update: Name::from_static("raise"), request: payload(&request), key: None }
+    Message::Update { update: Name::from_static("raise"), request: payload(&request), key: None, trace: None }
 }
 
 impl Fixture {

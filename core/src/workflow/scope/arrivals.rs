@@ -7,6 +7,7 @@ use std::fmt;
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 
 /// How many names stay that have no signal and no call.
@@ -43,27 +44,24 @@ pub(crate) struct Arrival {
     /// The message that carried it.
     pub(crate) message: MessageId,
     pub(crate) payload: Payload,
-    key: Option<String>,
-    sender: Option<RunId>,
+    pub(crate) key: Option<String>,
+    pub(crate) sender: Option<RunId>,
+    /// The place in a trace at which it was sent.
+    pub(crate) trace: Option<Box<TraceContext>>,
 }
 
 impl Arrival {
-    /// An arrival that has no place yet.
-    pub(crate) fn new(
-        message: MessageId,
-        payload: Payload,
-        key: Option<String>,
-        sender: Option<RunId>,
-    ) -> Self {
-        Self { no: 0, message, payload, key, sender }
+    /// An arrival that has no place yet, with no more than its content.
+    pub(crate) fn new(message: MessageId, payload: Payload) -> Self {
+        Self { no: 0, message, payload, key: None, sender: None, trace: None }
     }
 
     /// The event that says so.
     fn into_event(self, kind: Kind, name: Name) -> Event {
-        let Self { no: _, message, payload, key, sender } = self;
+        let Self { no: _, message, payload, key, sender, trace } = self;
         match kind {
-            Kind::Signal => Event::SignalReceived { message, signal: name, payload, key, sender },
-            Kind::Update => Event::UpdateReceived { message, update: name, request: payload, key },
+            Kind::Signal => Event::SignalReceived { message, signal: name, payload, key, sender, trace },
+            Kind::Update => Event::UpdateReceived { message, update: name, request: payload, key, trace },
         }
     }
 }
@@ -200,7 +198,7 @@ mod tests {
     #[test]
     fn names_that_are_used_once_do_not_pile_up() {
         let mut signals = Arrivals::default();
-        let arrival = Arrival::new(MessageId::from_u128(1), Payload::encode(&1).unwrap(), None, None);
+        let arrival = Arrival::new(MessageId::from_u128(1), Payload::encode(&1).unwrap());
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
             signals.wait(&name, call);

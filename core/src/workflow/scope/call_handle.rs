@@ -116,6 +116,7 @@ impl CallHandle {
             let taken = if cancelled { None } else { inner.arrivals(kind).take(name, self.id) };
             taken.map(|arrival| {
                 inner.unresolved -= 1;
+                inner.took(&arrival);
                 (arrival, inner.calls.remove(self.id))
             })
         };

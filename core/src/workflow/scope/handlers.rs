@@ -112,6 +112,7 @@ impl Scope {
             let (service, begin) = (service.clone(), Rc::clone(&registration.begin));
             handlers.working.insert(service.clone());
             let arrival = inner.arrivals(service.0).take_next(&service.1)?;
+            inner.took(&arrival);
             (service, begin, arrival)
         };
         let future = begin(arrival);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use pgworkflows_core::chrono::DateTime;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::payload::Payload;
+use pgworkflows_core::trace::{TraceContext, TracePropagator, tracing};
 
 use super::*;
 
@@ -95,6 +96,54 @@ async fn messages_have_the_bytes_of_a_client_and_with_a_key_its_ids() {
     ] {
         sql.text(&format!("pgworkflows.{call}")).await;
         assert_eq!(sent(&mut sql).await.1, body, "{call}");
+    }
+}
+
+/// A propagator whose programs are all at one place.
+#[derive(Debug)]
+struct At(TraceContext);
+
+impl TracePropagator for At {
+    fn current(&self) -> Option<TraceContext> {
+        Some(self.0)
+    }
+
+    fn continue_in(&self, _: &tracing::Span, _: &TraceContext) {}
+}
+
+#[tokio::test]
+async fn place_in_a_trace_has_the_bytes_of_a_client_and_one_that_is_not_valid_none() {
+    let world = World::new().await;
+    let mut sql = Caller::new(&world).await;
+    let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let at = At(TraceContext::parse(valid).unwrap());
+    let traced = Client::builder(world.store.clone()).trace_propagator(at).build().unwrap();
+    let plain = client(&world);
+    let mut bad = ["", "00", "ö", &valid[..54], "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"]
+        .map(str::to_owned)
+        .to_vec();
+    bad.extend([
+        valid.replacen("00", "ff", 1),
+        valid.replace('b', "B"),
+        format!("{valid}\n"),
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
+    ]);
+    let is_valid =
+        std::iter::once((valid.to_owned(), &traced)).chain(bad.into_iter().map(|bad| (bad, &plain)));
+    for (traceparent, client) in is_valid {
+        let trace = format!("traceparent => '{traceparent}'");
+        let run = sql.run(&format!("pgworkflows.start('trial', {trace})")).await;
+        assert_eq!(
+            sent(&mut sql).await.1,
+            prepared(client.start_named("trial", json("null"))).await.1,
+            "{trace}"
+        );
+        sql.text(&format!("pgworkflows.signal('{run}', 'upgrade', {trace})")).await;
+        let signal = client.signal_named(run, "upgrade", json("null"));
+        assert_eq!(sent(&mut sql).await.1, prepared(signal).await.1, "{trace}");
+        sql.text(&format!("pgworkflows.signal('{run}', 'upgrade', key => 'k', {trace})")).await;
+        let signal = client.signal_named(run, "upgrade", json("null")).key("k");
+        assert_eq!(sent(&mut sql).await, prepared(signal).await, "{trace}");
     }
 }
 

@@ -117,6 +117,11 @@ fn number() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The place in a trace, mostly, or something that is none.
+fn traceparent() -> impl Strategy<Value = String> {
+    prop_oneof![2 => "'[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}'", 1 => "'0{2}-0{32}-[0-9a-f]{16}-01'", 1 => text()]
+}
+
 fn executor() -> impl Strategy<Value = String> {
     let open = "(select max(executor) from pgworkflows.executors where worker = 'fuzz' and not fenced)";
     prop_oneof![4 => Just(open.to_owned()), 1 => any::<i64>().prop_map(|n| format!("({n})")), 1 => Just("null".to_owned())]
@@ -142,15 +147,18 @@ fn call() -> impl Strategy<Value = String> {
     let workflow = prop_oneof![2 => Just("'trial'".to_owned()), 1 => text()];
     let queue = prop_oneof![6 => Just("null".to_owned()), 1 => Just("'default'".to_owned()), 1 => text()];
     let optional = |strategy: BoxedStrategy<String>| prop_oneof![3 => Just("null".to_owned()), 1 => strategy];
+    let trace = || optional(traceparent().boxed());
     prop_oneof![
         6 => (
             (workflow, json(), optional(text().boxed()), queue, optional(interval().boxed()), optional(time().boxed())),
-            (optional(interval().boxed()), optional(interval().boxed()), number(), optional(text().boxed()), json(), boolean()),
-        ).prop_map(|((w, i, k, q, d, s), (l, g, n, e, p, t))| {
-            format!("start({w}, {i}, {k}, {q}, {d}, {s}, {l}, {g}, {n}, {e}, {p}, {t})")
+            (optional(interval().boxed()), optional(interval().boxed()), number(), optional(text().boxed()), json(), boolean(), trace()),
+        ).prop_map(|((w, i, k, q, d, s), (l, g, n, e, p, t, c))| {
+            format!("start({w}, {i}, {k}, {q}, {d}, {s}, {l}, {g}, {n}, {e}, {p}, {t}, {c})")
         }),
-        4 => (run(), text(), json(), text(), boolean()).prop_map(|(r, n, p, k, t)| format!("signal({r}, {n}, {p}, {k}, {t})")),
-        2 => (run(), text(), json(), text(), boolean()).prop_map(|(r, n, p, k, t)| format!("update({r}, {n}, {p}, {k}, {t})")),
+        4 => (run(), text(), json(), text(), boolean(), trace())
+            .prop_map(|(r, n, p, k, t, c)| format!("signal({r}, {n}, {p}, {k}, {t}, {c})")),
+        2 => (run(), text(), json(), text(), boolean(), trace())
+            .prop_map(|(r, n, p, k, t, c)| format!("update({r}, {n}, {p}, {k}, {t}, {c})")),
         1 => (run(), text()).prop_map(|(r, w)| format!("cancel({r}, {w})")),
         1 => (run(), text()).prop_map(|(r, w)| format!("terminate({r}, {w})")),
         1 => (run(), text()).prop_map(|(r, w)| format!("pause({r}, {w})")),

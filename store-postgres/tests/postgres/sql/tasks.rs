@@ -98,7 +98,10 @@ fn quoted(task: &Value) -> String {
 async fn task_is_claimed_with_its_arguments_and_completed_in_sql() {
     let world = World::new().await;
     let mut sql = Caller::new(&world).await;
-    let run = sql.run(r#"pgworkflows.start('film', '"Earth"', key => 'film:1')"#).await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let start =
+        format!(r#"pgworkflows.start('film', '"Earth"', key => 'film:1', traceparent => '{traceparent}')"#);
+    let run = sql.run(&start).await;
     served(&world, async {
         let executor = sql.executor().await;
         let mut task = sql.claimed(&executor).await;
@@ -109,7 +112,7 @@ async fn task_is_claimed_with_its_arguments_and_completed_in_sql() {
         assert_eq!(
             task,
             json!({"activity": "render", "input": ["Earth", 24], "attempt": 1, "run": run, "workflow": "film",
-                   "key": "film:1", "idempotency_key": format!("{run}:1"), "start_to_close": "00:01:30.5"})
+                   "key": "film:1", "idempotency_key": format!("{run}:1"), "start_to_close": "00:01:30.5", "traceparent": traceparent})
         );
         assert_eq!(
             sql.json(&format!(

@@ -241,15 +241,19 @@ fn activity_events() -> Vec<(&'static str, Event)> {
 }
 
 fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
-    let signal = |signal, payload, key, sender| Event::SignalReceived {
+    let signal = |payload, key, sender, trace| Event::SignalReceived {
         message: MESSAGE,
-        signal,
+        signal: name("upgrade"),
         payload,
         key,
         sender,
+        trace,
     };
     let sent = |id, to, payload| Event::SignalSent { id, to, signal: name("upgrade"), payload };
-    let updated = |update, request, key| Event::UpdateReceived { message: MESSAGE, update, request, key };
+    let updated = |update, request, key, trace| {
+        let message = MESSAGE;
+        Event::UpdateReceived { message, update, request, key, trace }
+    };
     let replied = |id, answer| Event::UpdateReplied { id, message: MESSAGE, update: name("cancel"), answer };
     vec![
         ("least", Event::StepCompleted { id: ID, step: name("charge"), result: NOTHING }),
@@ -269,13 +273,16 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("all", Event::TimerFired { id: LATE_ID }),
         ("least", Event::TimerCancelled { id: ID }),
         ("all", Event::TimerCancelled { id: LATE_ID }),
-        ("least", signal(name("upgrade"), NOTHING, None, None)),
-        ("all", signal(name("upgrade"), ENCRYPTED, some("click:7"), Some(RUN))),
-        ("from a client", signal(name("upgrade"), ENCRYPTED, some("click:7"), None)),
+        ("least", signal(NOTHING, None, None, None)),
+        ("all", signal(ENCRYPTED, some("click:7"), Some(RUN), Some(trace()))),
+        ("from a client", signal(ENCRYPTED, some("click:7"), None, None)),
+        ("from a run", signal(ENCRYPTED, None, Some(RUN), None)),
+        ("traced", signal(NOTHING, None, None, Some(trace()))),
         ("least", sent(ID, Recipient::Run(RUN), NOTHING)),
         ("all", sent(LATE_ID, Recipient::named("trial-onboarding", "signup:42"), ENCRYPTED)),
-        ("least", updated(name("cancel"), NOTHING, None)),
-        ("all", updated(name("größe"), ENCRYPTED, some("click:7"))),
+        ("least", updated(name("cancel"), NOTHING, None, None)),
+        ("all", updated(name("größe"), ENCRYPTED, some("click:7"), Some(trace()))),
+        ("without a trace", updated(name("größe"), ENCRYPTED, some("click:7"), None)),
         ("least", replied(ID, NOTHING)),
         ("all", replied(LATE_ID, ENCRYPTED)),
         ("least", Event::UpdateDropped { id: ID, message: MESSAGE, update: name("cancel") }),
@@ -375,8 +382,12 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         let (task, committed) = (EventSeq::new(task), Flag(committed));
         Message::TaskEnded { id, task, outcome, committed }
     };
-    let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
-    let run_signal = |payload, to| Message::RunSignal { signal: name("upgrade"), payload, sender: RUN, to };
+    let signal = |payload, key, trace| Message::Signal { signal: name("upgrade"), payload, key, trace };
+    let run_signal = |payload, to, trace| {
+        let (signal, sender) = (name("upgrade"), RUN);
+        Message::RunSignal { signal, payload, sender, to, trace }
+    };
+    let update = |update, request, key, trace| Message::Update { update, request, key, trace };
     vec![
         ("least", start(NOTHING, None, None, false)),
         ("all", limited(greeting(), some("signup:42"), Some(NOON), true, Some(NOON), Some(NOON))),
@@ -387,9 +398,11 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("of a child", start_of_child),
         ("retried", retried),
         ("traced", traced),
-        ("least", signal(NOTHING, None)),
-        ("all", signal(ENCRYPTED, some("click:7"))),
-        ("in JSON", signal(JSON, None)),
+        ("least", signal(NOTHING, None, None)),
+        ("all", signal(ENCRYPTED, some("click:7"), Some(trace()))),
+        ("in JSON", signal(JSON, None, None)),
+        ("with a key", signal(ENCRYPTED, some("click:7"), None)),
+        ("traced", signal(NOTHING, None, Some(trace()))),
         ("least", Message::Cancel { reason: None, parent: None }),
         ("all", Message::Cancel { reason: some("no longer needed"), parent: None }),
         ("least", Message::Terminate { reason: String::new(), parent: None }),
@@ -403,14 +416,16 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("least", Message::Pause { reason: None }),
         ("all", Message::Pause { reason: some("maintenance") }),
         ("least", Message::Resume {}),
-        ("least", run_signal(NOTHING, Recipient::Run(RUN))),
-        ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),
+        ("least", run_signal(NOTHING, Recipient::Run(RUN), None)),
+        ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"), Some(trace()))),
+        ("to a key", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"), None)),
         ("least", Message::Retry {}),
         ("by the parent", Message::Cancel { reason: some("its parent asked for it"), parent: Some(RUN) }),
         ("by the parent", Message::Terminate { reason: "its parent is over".to_owned(), parent: Some(RUN) }),
         ("least", child_ended(ID, Outcome::Cancelled)),
         ("all", child_ended(LATE_ID, Outcome::Failed(declined()))),
-        ("least", Message::Update { update: name("cancel"), request: NOTHING, key: None }),
-        ("all", Message::Update { update: name("größe"), request: ENCRYPTED, key: some("click:7") }),
+        ("least", update(name("cancel"), NOTHING, None, None)),
+        ("all", update(name("größe"), ENCRYPTED, some("click:7"), Some(trace()))),
+        ("with a key", update(name("größe"), ENCRYPTED, some("click:7"), None)),
     ]
 }

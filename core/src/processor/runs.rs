@@ -50,6 +50,15 @@ struct InMemory {
     held: Held,
 }
 
+impl InMemory {
+    /// Takes the messages that were not delivered: terminations that wait, and what arrived after them.
+    fn take_undelivered(&mut self) -> VecDeque<Received> {
+        let mut undelivered = VecDeque::from(self.live.take_held());
+        undelivered.append(&mut self.arrivals);
+        undelivered
+    }
+}
+
 /// The order in which runs in memory have work to do.
 #[derive(Default)]
 struct Order {
@@ -115,10 +124,12 @@ impl Runs {
 
     /// Takes a run out of memory, with the messages that were not delivered to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<(Box<Live>, VecDeque<Received>)> {
-        let InMemory { live, wake, arrivals, rests, .. } = self.in_memory.remove(&run)?;
+        let mut in_memory = self.in_memory.remove(&run)?;
+        let undelivered = in_memory.take_undelivered();
+        let InMemory { live, wake, rests, .. } = in_memory;
         wake.inspect(|wake| _ = self.order.wakes.remove(&(*wake, run)));
         rests.inspect(|rests| _ = self.order.resting.remove(rests));
-        Some((live, arrivals))
+        Some((live, undelivered))
     }
 
     /// Takes the runs of these shards out of memory, ascending, with all that is known of other runs there.
@@ -282,7 +293,7 @@ impl Runs {
     /// A run is continued by another. Returns the messages that were not delivered to it.
     pub(super) fn continue_with(&mut self, run: RunId, successor: RunId) -> VecDeque<Received> {
         self.continued.insert(run, Continued { successor, committed: false });
-        self.in_memory.get_mut(&run).map(|run| std::mem::take(&mut run.arrivals)).unwrap_or_default()
+        self.in_memory.get_mut(&run).map(InMemory::take_undelivered).unwrap_or_default()
     }
 
     /// A run is continued while it is not known whether the children of these calls exist.

@@ -22,6 +22,10 @@ pub(crate) const KNOWN_MESSAGES_AGE_MAX: Duration = Duration::from_secs(24 * 360
 /// however long it is.
 pub(crate) const KNOWN_MESSAGES_MAX: usize = 1_000;
 
+/// From how many events on a run that parks rests in memory for a while, because to load it again for each message would take
+/// the longer the longer its history is: 100.
+pub(crate) const REST_EVENTS_MIN: u32 = 100;
+
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 

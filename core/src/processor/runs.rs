@@ -70,8 +70,9 @@ struct Order {
     receiving: VecDeque<RunId>,
     /// Runs that stay in memory although they could leave it, in the order in which they came to rest.
     resting: BTreeMap<u64, RunId>,
-    /// How often a run came to rest.
+    /// How often a run came to rest, and how often it had at the last two heartbeats, the earlier one first.
     rested: u64,
+    rested_at: [u64; 2],
 }
 
 /// A run in memory and its place in the order of work.
@@ -259,6 +260,17 @@ impl Runs {
         let (_, run) = self.order.resting.pop_first()?;
         self.in_memory.get_mut(&run).into_iter().for_each(|in_memory| in_memory.rests = None);
         Some(run)
+    }
+
+    /// The same, of a run that has rested since before the last two heartbeats.
+    pub(super) fn next_rested(&mut self) -> Option<RunId> {
+        let (rests, _) = self.order.resting.first_key_value()?;
+        if *rests <= self.order.rested_at[0] { self.next_resting() } else { None }
+    }
+
+    /// A heartbeat is about to be sent: another while of rest is over.
+    pub(super) fn note_heartbeat(&mut self) {
+        self.order.rested_at = [self.order.rested_at[1], self.order.rested];
     }
 
     /// From now on the run is left alone. Returns whether that is new.

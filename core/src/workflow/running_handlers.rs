@@ -90,7 +90,10 @@ impl RunningHandlers {
         if let Some(handlers) = &mut self.0 {
             polled = handlers.poll_woken(scope, &mut settle)?;
         }
-        while let Some((service, future)) = scope.begin_handler() {
+        // What has arrived is left to the successor of a run that continues.
+        while !scope.is_continuing()
+            && let Some((service, future)) = scope.begin_handler()
+        {
             polled = true;
             if let Some(future) = future {
                 self.0.get_or_insert_default().begin(service, future, scope);

@@ -23,7 +23,6 @@ pub(crate) type HandlerFuture = LocalBoxFuture<'static, ()>;
 pub(crate) type Service = (Kind, Name);
 
 /// The handlers of a run. Boxed in the scope, because most runs have none.
-#[derive(Default)]
 pub(super) struct Handlers {
     served: BTreeMap<Service, Registration>,
     registered: u64,
@@ -41,6 +40,20 @@ struct Registration {
     number: u64,
     source: Source,
     begin: Rc<Begin>,
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self {
+            served: BTreeMap::new(),
+            registered: 0,
+            working: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            conditions: BTreeSet::new(),
+            // The poll in which it is made goes on.
+            progressed: true,
+        }
+    }
 }
 
 impl Handlers {

@@ -129,6 +129,38 @@ fn handlers_that_are_registered_later_take_what_has_arrived_in_order() {
 }
 
 #[test]
+fn condition_is_looked_at_in_the_poll_that_registers_the_first_handler() {
+    workflow!(Drains, |ctx| {
+        ctx.wait_for(GO).await?;
+        let adds = ctx.serve(ADD, async |number| number);
+        adds.drain().await?;
+        Ok("drained".to_owned())
+    });
+    workflow!(Waits, |ctx| {
+        ctx.wait_for(GO).await?;
+        let added = Shared::new(0);
+        let adding = added.clone();
+        let _add = ctx.serve(ADD, async move |number| {
+            adding.with(|added| {
+                *added = number;
+                number
+            })
+        });
+        ctx.until(|| added.with(|added| *added > 0)).await?;
+        Ok("added".to_owned())
+    });
+    // Given an update that arrived before there was any handler
+    for mut run in [begin::<Drains>(), begin::<Waits>()] {
+        run.update("add", &4);
+        run.reload();
+        // When the code registers one and waits for what it does
+        run.signal("go", &0);
+        // Then nothing else needs to happen
+        assert!(run.is_closed(), "{}", run.new_events());
+    }
+}
+
+#[test]
 fn waker_that_outlives_its_handler_wakes_nothing() {
     // Given a handler whose waker is kept when it is done
     workflow!(W, |ctx| {

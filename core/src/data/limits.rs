@@ -117,7 +117,8 @@ pub(crate) const REFUSAL_CHARS_MAX: usize = 4096;
 /// After how many bytes of decisions a resumed run processes the rest of its waiting resolutions in another group: 1 MiB.
 pub(crate) const RELEASE_BYTES_MAX: usize = 1 << 20;
 
-/// How many events an append holds at most. A group is never split: one that is larger is an append by itself.
+/// How many events an append holds at most, and how many messages it takes from the inbox without one. A group is never split:
+/// one that is larger is an append by itself.
 pub(crate) const APPEND_EVENTS_MAX: usize = 5_000;
 
 /// How many bytes of events an append holds at most: 16 MiB. A group is never split. The largest group takes a tenth of

@@ -257,6 +257,7 @@ impl Processor {
         let due_until = now.saturating_add(self.setup.config.horizon);
         // Runs that park with a deadline before this stay in memory from now on: the query may miss their rows.
         self.runs.keep_until(due_until);
+        self.runs.note_heartbeat();
         let recovering = self.is_recovering();
         LeaseHeartbeat {
             lease: self.setup.lease,

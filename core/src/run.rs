@@ -230,8 +230,8 @@ impl Run {
     fn unfinished_compensations(&self) -> Vec<String> {
         let unfinished = self.state.activities.values().filter(|activity| activity.compensation);
         let unfinished = unfinished.map(|activity| activity.name.to_string());
-        let rounds = self.state.rounds.iter().flat_map(|round| round.left.iter().rev());
-        let left = rounds.chain(self.state.compensations.iter().rev());
+        let rounds = self.state.rounds.iter().flat_map(|round| round.left.values().rev());
+        let left = rounds.chain(self.state.compensations.values().rev());
         unfinished.chain(left.map(|left| left.activity.to_string())).collect()
     }
 
@@ -268,7 +268,13 @@ impl Run {
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         let updates = state.updates.bytes() + state.updates.len() * ENTRY_BYTES;
-        2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + code
+        2 * input
+            + state.input_bytes
+            + state.waiting_bytes
+            + calls * CALL_BYTES
+            + others * ENTRY_BYTES
+            + updates
+            + code
     }
 
     /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes
@@ -466,8 +472,7 @@ impl Run {
                 return;
             }
             let left = round.map_or(&self.state.compensations, |round| &round.left);
-            let next = left.last().map(|next| next.id);
-            match (next, round, &self.state.ending) {
+            match (left.last(), round, &self.state.ending) {
                 (Some(id), Some(_), _) | (Some(id), None, Some(_)) => {
                     self.log(at, Event::CompensationScheduled { id }, progress);
                 }

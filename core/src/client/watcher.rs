@@ -32,7 +32,9 @@ pub(crate) struct Watcher {
 #[derive(Default)]
 struct Waiters {
     /// By shard, because a hint names a shard.
-    topics: BTreeMap<ShardId, BTreeMap<Topic, Vec<oneshot::Sender<NoticeResult>>>>,
+    topics: BTreeMap<ShardId, BTreeMap<Topic, Senders>>,
+    /// How many waiters there have been.
+    numbered: u64,
     /// Topics with a waiter that is newer than the last read of them.
     unread: BTreeSet<Topic>,
     /// Whether the task runs.
@@ -77,16 +79,40 @@ pub(crate) struct Moment {
 }
 
 impl Waiters {
+    /// Adds a waiter of a topic, and returns its number.
+    fn add(&mut self, topic: Topic, sender: oneshot::Sender<NoticeResult>) -> u64 {
+        self.numbered += 1;
+        let of_shard = self.topics.entry(topic.run.shard()).or_default();
+        of_shard.entry(topic).or_default().insert(self.numbered, sender);
+        self.numbered
+    }
+
     /// Removes and returns the waiters of a topic.
-    fn remove(&mut self, topic: Topic) -> Vec<oneshot::Sender<NoticeResult>> {
-        let Entry::Occupied(mut shard) = self.topics.entry(topic.run.shard()) else { return Vec::new() };
+    fn remove(&mut self, topic: Topic) -> Senders {
+        let Entry::Occupied(mut shard) = self.topics.entry(topic.run.shard()) else { return Senders::new() };
         let senders = shard.get_mut().remove(&topic).unwrap_or_default();
         if shard.get().is_empty() {
             shard.remove();
         }
         senders
     }
+
+    /// A waiter does not wait any more. There may be thousands of others: each update of a run waits for the run's end as well.
+    fn leave(&mut self, topic: Topic, number: u64) {
+        let of_shard = self.topics.get_mut(&topic.run.shard());
+        let others = of_shard.and_then(|topics| topics.get_mut(&topic)).map_or(0, |senders| {
+            senders.remove(&number);
+            senders.len()
+        });
+        if others == 0 {
+            self.remove(topic);
+            self.unread.remove(&topic);
+        }
+    }
 }
+
+/// The waiters of a topic, by their numbers.
+type Senders = BTreeMap<u64, oneshot::Sender<NoticeResult>>;
 
 type NoticeResult = Result<Notice, Error>;
 
@@ -142,9 +168,9 @@ impl Watcher {
 
     fn register(self: &Arc<Self>, topic: Topic, since: Option<Moment>) -> Waiter {
         let (sender, notice) = oneshot::channel();
-        let (is_due, hints) = {
+        let (number, is_due, hints) = {
             let mut waiters = self.lock();
-            waiters.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
+            let number = waiters.add(topic, sender);
             let is_due = since.is_none_or(|since| {
                 let age = self.host.monotonic().saturating_sub(since.at);
                 age >= self.poll_interval || waiters.heard.may_concern(topic.run.shard(), since)
@@ -154,11 +180,11 @@ impl Watcher {
             }
             let has_task = std::mem::replace(&mut waiters.has_task, true);
             let hints = || waiters.hints.take().unwrap_or_else(|| HintReceiver::new(&*self.store));
-            (is_due, (!has_task).then(hints))
+            (number, is_due, (!has_task).then(hints))
         };
         // The waiter exists before the task is spawned: a runtime that has ended drops the task at once, which must fail
         // this waiter.
-        let waiter = Waiter { watcher: Arc::clone(self), topic, notice };
+        let waiter = Waiter { watcher: Arc::clone(self), topic, number, notice };
         if let Some(hints) = hints {
             self.host.spawn(Box::pin(WatchTask { watcher: Arc::clone(self), hints, ended: false }.run()));
         } else if is_due {
@@ -216,7 +242,7 @@ impl Watcher {
     fn deliver(&self, notices: Vec<Notice>) {
         let mut waiters = self.lock();
         for notice in notices {
-            for sender in waiters.remove(notice.topic()) {
+            for sender in waiters.remove(notice.topic()).into_values() {
                 drop(sender.send(Ok(notice.clone())));
             }
         }
@@ -225,7 +251,7 @@ impl Watcher {
     fn fail(&self, topics: &[Topic], error: &StoreError) {
         let mut waiters = self.lock();
         for topic in topics {
-            for sender in waiters.remove(*topic) {
+            for sender in waiters.remove(*topic).into_values() {
                 drop(sender.send(Err(error.repeated().into())));
             }
         }
@@ -240,20 +266,14 @@ impl Watcher {
 struct Waiter {
     watcher: Arc<Watcher>,
     topic: Topic,
+    number: u64,
     notice: oneshot::Receiver<NoticeResult>,
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.notice.close();
         let mut waiters = self.watcher.lock();
-        let mut others = waiters.remove(self.topic);
-        others.retain(|sender| !sender.is_closed());
-        if others.is_empty() {
-            waiters.unread.remove(&self.topic);
-        } else {
-            waiters.topics.entry(self.topic.run.shard()).or_default().insert(self.topic, others);
-        }
+        waiters.leave(self.topic, self.number);
         if waiters.topics.is_empty() {
             self.watcher.changed.notify_one();
         }

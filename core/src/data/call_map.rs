@@ -119,8 +119,13 @@ impl<V> CallMap<V> {
         self.len = 0;
     }
 
+    /// The last call.
+    pub(crate) fn last(&self) -> Option<CommandId> {
+        self.places.back().map(|(call, _)| *call)
+    }
+
     /// All entries, ascending by call.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (CommandId, &V)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (CommandId, &V)> {
         self.places.iter().filter_map(|(call, value)| Some((*call, value.as_ref()?)))
     }
 
@@ -129,7 +134,7 @@ impl<V> CallMap<V> {
         self.iter().map(|(call, _)| call)
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }
 
@@ -235,6 +240,7 @@ mod tests {
                 }
                 // And so are the entries, in as many places as they need
                 prop_assert_eq!(map.len(), ordinary.len());
+                prop_assert_eq!(map.last(), ordinary.last_key_value().map(|(call, _)| *call));
                 prop_assert!(map.iter().eq(ordinary.iter().map(|(call, value)| (*call, value))));
                 prop_assert!(map.places.capacity() <= 4 * map.len() + super::SPARE);
             }

@@ -22,6 +22,10 @@ pub(crate) const KNOWN_MESSAGES_AGE_MAX: Duration = Duration::from_secs(24 * 360
 /// however long it is.
 pub(crate) const KNOWN_MESSAGES_MAX: usize = 1_000;
 
+/// From how many events on a run that parks rests in memory for a while, because to load it again for each message would take
+/// the longer the longer its history is: 100.
+pub(crate) const REST_EVENTS_MIN: u32 = 100;
+
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
@@ -116,7 +120,8 @@ pub(crate) const REFUSAL_CHARS_MAX: usize = 4096;
 /// After how many bytes of decisions a resumed run processes the rest of its waiting resolutions in another group: 1 MiB.
 pub(crate) const RELEASE_BYTES_MAX: usize = 1 << 20;
 
-/// How many events an append holds at most. A group is never split: one that is larger is an append by itself.
+/// How many events an append holds at most, and how many messages it takes from the inbox without one. A group is never split:
+/// one that is larger is an append by itself.
 pub(crate) const APPEND_EVENTS_MAX: usize = 5_000;
 
 /// How many bytes of events an append holds at most: 16 MiB. A group is never split. The largest group takes a tenth of

@@ -149,7 +149,7 @@ metrics! {
     gauges {
         /// Shards that the worker owns.
         shards,
-        /// Runs in memory; parked runs are not among them.
+        /// Runs in memory; parked runs are not among them, unless they rest there for their next message.
         live_runs,
         /// Bytes that count towards the worker's budget of memory.
         memory_bytes,

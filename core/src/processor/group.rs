@@ -106,6 +106,14 @@ impl Group {
         self.events.len() + self.successor.as_ref().map_or(0, |successor| successor.events.len())
     }
 
+    /// How much it counts towards an append: by its events, or if those are more, by the messages that it takes from the inbox,
+    /// or by the rows that it writes for others.
+    pub(super) fn size(&self) -> usize {
+        let taken = self.consumed.len() + self.undelivered.len();
+        let written = self.sent.len() + self.tasks.len() + self.replies.len();
+        self.event_count().max(taken).max(written)
+    }
+
     pub(super) fn writes_nothing(&self) -> bool {
         self.events.is_empty()
             && self.consumed.is_empty()

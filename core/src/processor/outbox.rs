@@ -74,7 +74,7 @@ impl Outbox {
 
     /// Takes the first groups of the `wanted` runs: as many as an append may hold, but at most `count`.
     pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<Group> {
-        let (mut events, mut bytes) = (0, 0);
+        let (mut size, mut bytes) = (0, 0);
         let mut taken = Vec::with_capacity(count.min(self.groups.len()));
         let mut passed_over = Vec::new();
         while taken.len() < count
@@ -84,10 +84,10 @@ impl Outbox {
                 passed_over.push(group);
                 continue;
             }
-            events += group.event_count();
+            size += group.size();
             bytes += group.bytes();
-            let full = events > limits::APPEND_EVENTS_MAX || bytes > limits::APPEND_BYTES_MAX;
-            if full && events > group.event_count() {
+            let full = size > limits::APPEND_EVENTS_MAX || bytes > limits::APPEND_BYTES_MAX;
+            if full && !taken.is_empty() {
                 self.groups.push_front(group);
                 break;
             }
@@ -120,5 +120,28 @@ impl Outbox {
     /// Whether so many bytes wait for an append that no more input should be taken.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > self.bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::id::{InboxNo, MessageId};
+    use crate::testing::run_id;
+
+    #[test]
+    fn append_holds_as_many_messages_that_become_no_events_as_events() {
+        // Given many messages that came too late
+        let mut outbox = Outbox::new(Tally::unlimited(), usize::MAX);
+        let messages = 2 * limits::APPEND_EVENTS_MAX + 1;
+        for number in (0..).take(messages) {
+            let mut group = Group::new(run_id(1));
+            let (number, message) = (InboxNo::new(number), MessageId::from_u128(number.into()));
+            group.undelivered.push(MessageRef { shard: group.run.shard(), number, message });
+            outbox.push(group);
+        }
+        // Then they leave in several appends, so that their neighbours do not wait for all of them
+        let mut next = || outbox.take(usize::MAX, |_| true).len();
+        assert_eq!([next(), next(), next()], [limits::APPEND_EVENTS_MAX, limits::APPEND_EVENTS_MAX, 1]);
     }
 }

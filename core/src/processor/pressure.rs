@@ -21,10 +21,11 @@ impl Processor {
         }
     }
 
-    /// Has a run leave memory that rests there, if starts are held back otherwise.
+    /// Has a run leave memory that rests there: if starts are held back otherwise, or if it has rested for a while.
     pub(super) fn make_room(&mut self) -> bool {
-        let resting = if self.memory.is_half_full() { self.runs.next_resting() } else { None };
-        resting.inspect(|run| self.recorder().evict_if_idle(*run)).is_some()
+        let is_scarce = self.memory.is_half_full();
+        let resting = if is_scarce { self.runs.next_resting() } else { self.runs.next_rested() };
+        resting.inspect(|run| self.recorder().end_rest(*run)).is_some()
     }
 
     /// Whether so much memory is in use that everything goes piece by piece.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::data::id::RunId;
+use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -217,16 +218,28 @@ impl Recorder<'_> {
 
     /// Drops an idle run from memory: only its rows remain.
     ///
-    /// A run that waits for tasks rests in memory until half of the budget is used: each outcome would load it again. A run
-    /// that was resumed is loaded again.
+    /// A run that waits for tasks rests in memory until half of the budget is used: each outcome would load it again. So does one
+    /// with a long history, for a while: another message may follow. A run that was resumed is loaded again.
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
+        let is_long = |live: &Live| live.state().event_count() >= limits::REST_EVENTS_MIN;
+        let may_rest = !self.suspects.is_suspicious(id) && !self.runs.is_left_alone(id);
+        self.evict_unless(id, |live| live.state().has_tasks() || may_rest && is_long(live));
+    }
+
+    /// As above, for a run that has rested for a while.
+    pub(super) fn end_rest(&mut self, id: RunId) {
+        self.evict_unless(id, |live| live.state().has_tasks());
+    }
+
+    fn evict_unless(&mut self, id: RunId, rests: impl FnOnce(&Live) -> bool) {
         if self.runs.get(id).is_some_and(Live::can_load_again) {
             return self.load_again(id);
         }
         if !self.runs.is_idle(id) {
             return;
         }
-        if self.runs.get(id).is_some_and(|live| live.state().has_tasks()) && !self.memory.is_half_full() {
+        if !self.memory.is_half_full() && self.runs.get(id).is_some_and(|live| !live.is_over() && rests(live))
+        {
             return self.runs.rest(id);
         }
         self.runs.forget(id);

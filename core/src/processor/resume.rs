@@ -64,8 +64,12 @@ impl Recorder<'_> {
         if live.state().stalled.is_some() && !was_tried {
             live.resume();
         }
+        let was_paused = live.state().paused.is_some();
         let progress = live.run().unpause(now, request.message);
         self.record(id, progress, &[request], now);
+        if !was_paused {
+            return;
+        }
         // What was to begin during the pause.
         let in_flight = |live: &Live| live.state().activities_in_flight().collect();
         let in_flight: Vec<CommandId> = self.runs.get(id).map(in_flight).unwrap_or_default();

@@ -50,6 +50,15 @@ struct InMemory {
     held: Held,
 }
 
+impl InMemory {
+    /// Takes the messages that were not delivered: terminations that wait, and what arrived after them.
+    fn take_undelivered(&mut self) -> VecDeque<Received> {
+        let mut undelivered = VecDeque::from(self.live.take_held());
+        undelivered.append(&mut self.arrivals);
+        undelivered
+    }
+}
+
 /// The order in which runs in memory have work to do.
 #[derive(Default)]
 struct Order {
@@ -61,8 +70,9 @@ struct Order {
     receiving: VecDeque<RunId>,
     /// Runs that stay in memory although they could leave it, in the order in which they came to rest.
     resting: BTreeMap<u64, RunId>,
-    /// How often a run came to rest.
+    /// How often a run came to rest, and how often it had at the last two heartbeats, the earlier one first.
     rested: u64,
+    rested_at: [u64; 2],
 }
 
 /// A run in memory and its place in the order of work.
@@ -115,10 +125,12 @@ impl Runs {
 
     /// Takes a run out of memory, with the messages that were not delivered to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<(Box<Live>, VecDeque<Received>)> {
-        let InMemory { live, wake, arrivals, rests, .. } = self.in_memory.remove(&run)?;
+        let mut in_memory = self.in_memory.remove(&run)?;
+        let undelivered = in_memory.take_undelivered();
+        let InMemory { live, wake, rests, .. } = in_memory;
         wake.inspect(|wake| _ = self.order.wakes.remove(&(*wake, run)));
         rests.inspect(|rests| _ = self.order.resting.remove(rests));
-        Some((live, arrivals))
+        Some((live, undelivered))
     }
 
     /// Takes the runs of these shards out of memory, ascending, with all that is known of other runs there.
@@ -250,6 +262,17 @@ impl Runs {
         Some(run)
     }
 
+    /// The same, of a run that has rested since before the last two heartbeats.
+    pub(super) fn next_rested(&mut self) -> Option<RunId> {
+        let (rests, _) = self.order.resting.first_key_value()?;
+        if *rests <= self.order.rested_at[0] { self.next_resting() } else { None }
+    }
+
+    /// A heartbeat is about to be sent: another while of rest is over.
+    pub(super) fn note_heartbeat(&mut self) {
+        self.order.rested_at = [self.order.rested_at[1], self.order.rested];
+    }
+
     /// From now on the run is left alone. Returns whether that is new.
     pub(super) fn leave_alone(&mut self, run: RunId, why: String) -> bool {
         self.left_alone.insert(run, why).is_none()
@@ -282,7 +305,7 @@ impl Runs {
     /// A run is continued by another. Returns the messages that were not delivered to it.
     pub(super) fn continue_with(&mut self, run: RunId, successor: RunId) -> VecDeque<Received> {
         self.continued.insert(run, Continued { successor, committed: false });
-        self.in_memory.get_mut(&run).map(|run| std::mem::take(&mut run.arrivals)).unwrap_or_default()
+        self.in_memory.get_mut(&run).map(InMemory::take_undelivered).unwrap_or_default()
     }
 
     /// A run is continued while it is not known whether the children of these calls exist.

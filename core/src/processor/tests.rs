@@ -110,6 +110,8 @@ struct Fixture {
     released: Vec<ShardId>,
     /// What appends said that shards need.
     needs: Vec<Need>,
+    /// How often histories were read.
+    loads: usize,
     /// How many bytes of histories one read returns.
     load_bytes_max: usize,
     suspects: BTreeMap<RunId, Suspect>,
@@ -193,6 +195,7 @@ impl Fixture {
             appends: 0,
             released: Vec::new(),
             needs: Vec::new(),
+            loads: 0,
             load_bytes_max: usize::MAX,
             suspects: BTreeMap::new(),
             died: true,
@@ -439,6 +442,7 @@ impl Fixture {
                 self.processor.listed(unparked, &found);
             }
             StoreRead::Load(load) => {
+                self.loads += 1;
                 let loaded = self.load(&load);
                 self.processor.loaded(load, loaded);
             }

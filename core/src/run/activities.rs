@@ -173,12 +173,17 @@ impl Run {
 
 impl Progress {
     /// Appends later progress.
-    pub(crate) fn append(&mut self, mut later: Self) {
-        self.events.append(&mut later.events);
-        self.take_steps(later.steps, &later.dropped_steps);
-        self.successor = self.successor.take().or(later.successor);
-        self.dropped_steps.append(&mut later.dropped_steps);
-        self.failed.append(&mut later.failed);
-        self.requests.append(&mut later.requests);
+    pub(crate) fn append(&mut self, later: Self) {
+        let Self { events, steps, dropped_steps, requests, wanted_queue, orphans, successor, failed, views } =
+            later;
+        self.events.extend(events);
+        self.take_steps(steps, &dropped_steps);
+        self.dropped_steps.extend(dropped_steps);
+        self.requests.extend(requests);
+        self.wanted_queue = self.wanted_queue.take().or(wanted_queue);
+        self.orphans.extend(orphans);
+        self.successor = self.successor.take().or(successor);
+        self.failed.extend(failed);
+        self.publish(views);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, EventSeq};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
@@ -60,7 +61,6 @@ impl LastFailure {
 /// A compensation that is registered and not scheduled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingCompensation {
-    pub(crate) id: CommandId,
     pub(crate) activity: Name,
     pub(crate) input: Payload,
     pub(crate) options: ActivityOptions,
@@ -72,7 +72,7 @@ pub(crate) struct Round {
     /// The durable call that began it.
     pub(crate) id: CommandId,
     /// What is still to be executed, the last first.
-    pub(crate) left: Vec<PendingCompensation>,
+    pub(crate) left: CallMap<PendingCompensation>,
     /// What failed.
     pub(crate) failed: Vec<Uncompensated>,
 }

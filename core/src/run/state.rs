@@ -67,7 +67,7 @@ pub(crate) struct RunState {
     /// The updates without a reply.
     pub(crate) updates: Unanswered,
     /// The compensations that no round has.
-    pub(crate) compensations: Vec<PendingCompensation>,
+    pub(crate) compensations: CallMap<PendingCompensation>,
     /// The rounds that have begun and not ended, the oldest first: one after the other is executed.
     pub(crate) rounds: VecDeque<Round>,
     /// The one that is executed.
@@ -85,6 +85,8 @@ pub(crate) struct RunState {
     /// Resolutions that arrived while the run was stalled or after those, and that its program has not taken yet. So do the
     /// first ones of a run that continues another.
     pub(crate) waiting: VecDeque<PastEvent>,
+    /// How many bytes of payloads they have.
+    pub(crate) waiting_bytes: usize,
     pub(crate) closed: Option<ClosedStatus>,
 }
 
@@ -158,7 +160,7 @@ impl RunState {
             parent: None,
             messages: IdMap::default(),
             updates: Unanswered::default(),
-            compensations: Vec::new(),
+            compensations: CallMap::new(),
             rounds: VecDeque::new(),
             compensating: None,
             uncompensated: Vec::new(),
@@ -168,6 +170,7 @@ impl RunState {
             ending: None,
             stalled: None,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             closed: None,
         }
     }
@@ -245,7 +248,8 @@ impl RunState {
         } else if self.stalled.is_some() {
             let is_own =
                 |deadline: &&Deadline| matches!(deadline.kind, DeadlineKind::Run | DeadlineKind::Grace);
-            self.deadlines.iter().find(is_own)
+            // It may have thousands of timers, and rarely has a deadline of its own.
+            self.limits.as_ref().and_then(|_| self.deadlines.iter().find(is_own))
         } else {
             self.deadlines.first().into_iter().chain(self.retries.first()).min()
         };
@@ -271,6 +275,7 @@ impl RunState {
         self.now = self.now.max(at);
         if event.role() == Role::Resolution && self.queues_for(event) {
             let seq = self.seq.expect("it was just set");
+            self.waiting_bytes += payload_bytes(event);
             self.waiting.push_back(PastEvent { seq, at, event: event.clone() });
         }
         match event {
@@ -339,11 +344,12 @@ impl RunState {
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
             Event::RunResumed { released } => {
                 self.stalled = None;
-                self.waiting.drain(..self.waiting.len().min(*released as usize));
+                let released = self.waiting.drain(..self.waiting.len().min(*released as usize));
+                self.waiting_bytes -= released.map(|past| payload_bytes(&past.event)).sum::<usize>();
             }
             Event::CompensationRegistered { id, activity, input, options } => {
-                let (id, activity, input) = (*id, activity.clone(), input.clone());
-                self.register(PendingCompensation { id, activity, input, options: options.clone() });
+                let (activity, input, options) = (activity.clone(), input.clone(), options.clone());
+                self.register(*id, PendingCompensation { activity, input, options });
             }
             Event::CompensationDiscarded { id } => self.discard(*id),
             Event::CompensationsBegun { id } => self.begin_round(*id),
@@ -533,10 +539,10 @@ impl RunState {
     /// it returned a value, those that are registered.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
-        self.waiting.clear();
+        self.clear_waiting();
         if let Outcome::Completed(_) = outcome {
             let unused = std::mem::take(&mut self.compensations);
-            self.input_bytes -= unused.iter().map(|unused| unused.input.bytes().len()).sum::<usize>();
+            self.input_bytes -= unused.values().map(|unused| unused.input.bytes().len()).sum::<usize>();
         }
         let given_up = self.activities.iter().filter(|(_, activity)| !activity.compensation);
         let given_up: Vec<CommandId> = given_up.map(|(id, _)| id).collect();
@@ -546,14 +552,14 @@ impl RunState {
         self.children.end();
     }
 
-    fn register(&mut self, compensation: PendingCompensation) {
+    fn register(&mut self, id: CommandId, compensation: PendingCompensation) {
         self.input_bytes += compensation.input.bytes().len();
-        self.compensations.push(compensation);
+        self.compensations.insert(id, compensation);
     }
 
     fn discard(&mut self, id: CommandId) {
-        if let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) {
-            self.input_bytes -= self.compensations.remove(index).input.bytes().len();
+        if let Some(discarded) = self.compensations.remove(id) {
+            self.input_bytes -= discarded.input.bytes().len();
         }
     }
 
@@ -564,8 +570,7 @@ impl RunState {
 
     fn compensate(&mut self, id: CommandId) {
         let left = self.rounds.front_mut().map_or(&mut self.compensations, |round| &mut round.left);
-        let Some(index) = left.iter().rposition(|compensation| compensation.id == id) else { return };
-        let compensation = left.remove(index);
+        let Some(compensation) = left.remove(id) else { return };
         self.input_bytes -= compensation.input.bytes().len();
         self.compensating = Some(id);
         self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
@@ -595,6 +600,23 @@ impl RunState {
         self.rounds.clear();
         self.compensating = None;
         self.children.clear();
-        self.waiting.clear();
+        self.clear_waiting();
     }
+
+    fn clear_waiting(&mut self) {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+    }
+}
+
+/// How many bytes of payloads a resolution has that may wait. The requests of updates are counted with those without a reply.
+fn payload_bytes(resolution: &Event) -> usize {
+    if let Event::SignalReceived { payload, .. }
+    | Event::ActivityCompleted { result: payload, .. }
+    | Event::StepCompleted { result: payload, .. }
+    | Event::ChildCompleted { result: payload, .. } = resolution
+    {
+        return payload.bytes().len();
+    }
+    0
 }

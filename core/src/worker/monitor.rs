@@ -68,7 +68,8 @@ impl WorkerMonitor {
         }
     }
 
-    /// The number of runs in the worker's memory. Parked runs are not among them; before and after the worker runs it is 0.
+    /// The number of runs in the worker's memory. Parked runs are not among them, except for some seconds after a message to one with
+    /// a long history, and while one waits for tasks; before and after the worker runs it is 0.
     ///
     /// ```
     /// # use pgworkflows::{MemoryStore, Worker};

@@ -49,9 +49,9 @@ pub(crate) struct AsyncProgram {
     polled: Option<NonZeroU64>,
 }
 
-/// The waker of the main line or of a handler, which only records that it was woken.
+/// The waker of the main line, which only records that it was woken.
 #[derive(Debug, Default)]
-pub(super) struct WakeFlag {
+struct WakeFlag {
     woken: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl Wake for WakeFlag {
 }
 
 impl WakeFlag {
-    pub(super) fn take(&self) -> bool {
+    fn take(&self) -> bool {
         // Reading is cheaper than writing, and mostly nothing was woken.
         self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::Acquire)
     }

@@ -335,7 +335,13 @@ impl Scope {
             let mut inner = self.inner.borrow_mut();
             inner.arrived += 1;
             arrival.no = inner.arrived;
-            inner.arrivals(kind).receive(name, arrival)
+            let (no, is_served) = (arrival.no, inner.handlers.is_some());
+            let is_first = is_served && inner.arrivals(kind).first_no(name).is_none();
+            let oldest = inner.arrivals(kind).receive(name, arrival);
+            if let Some(handlers) = inner.handlers.as_mut().filter(|_| is_first) {
+                handlers.note_oldest(&(kind, name.clone()), no);
+            }
+            oldest
         };
         oldest.inspect(|waiter| self.wake(*waiter));
     }

@@ -125,11 +125,12 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a compensation is registered twice",
         edits: &[Edit {
             file: "core/src/run/state.rs",
-            find: "self.compensations.push(compensation);",
+            find: "self.compensations.insert(id, compensation);",
             erring: r#"if crate::canary::is("CompensatedTwice") {
-                self.compensations.push(compensation.clone());
+                self.input_bytes += compensation.input.bytes().len();
+                self.compensations.insert(CommandId::new(id.get() + 1_000_000), compensation.clone());
             }
-            self.compensations.push(compensation);"#,
+            self.compensations.insert(id, compensation);"#,
         }],
     },
     Canary {

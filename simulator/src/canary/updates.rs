@@ -54,9 +54,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a handler begins before the one of the same name that began before it is done",
         edits: &[Edit {
             file: "core/src/workflow/scope/handlers.rs",
-            find: "        let idle = self.served.iter().filter(|(service, _)| !self.working.contains(*service));",
+            find: "        if self.served.contains_key(service) && !self.working.contains(service) {",
             erring: r#"        let overlap = crate::canary::is("HandlersOverlap");
-        let idle = self.served.iter().filter(|(service, _)| overlap || !self.working.contains(*service));"#,
+        if self.served.contains_key(service) && (overlap || !self.working.contains(service)) {"#,
         }],
     },
     Canary {

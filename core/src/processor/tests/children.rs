@@ -266,6 +266,45 @@ fn parent_is_terminated_after_its_child_is_bound_and_the_child_learns_of_it() {
 }
 
 #[test]
+fn termination_that_waits_for_a_child_goes_to_the_successor_if_the_parent_continues() {
+    // Given a termination that waits, because it is not known whether a child exists
+    let mut fixture = Fixture::new();
+    let parent = fixture.start::<ContinuesKeyed>(1, ChildPolicy::Leave as u32);
+    fixture.run();
+    terminate(&mut fixture, parent);
+    assert_eq!(fixture.inbox.len(), 1);
+    // When the code continues as new before that is known
+    fixture.signal(parent, 0);
+    fixture.run();
+    assert!(last(&fixture, parent).contains("run.continued"), "{}", fixture.history(parent));
+    // Then it ends the successor
+    let successor = *fixture.log.keys().find(|run| **run != parent).expect("it has begun");
+    assert!(last(&fixture, successor).contains("run.terminated"), "{}", fixture.history(successor));
+    assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+}
+
+#[test]
+fn termination_that_waits_for_a_child_is_not_forgotten_when_the_parent_is_loaded_again() {
+    // Given a stalled parent, and a termination that waits for its child
+    let mut fixture = Fixture::new();
+    let parent = fixture.start::<KeyedParentBeside>(1, 0);
+    fixture.run();
+    deploy_broken_build(true);
+    fixture.signal(parent, 0);
+    fixture.run();
+    deploy_broken_build(false);
+    assert!(last(&fixture, parent).contains("signal.received"), "{}", fixture.history(parent));
+    terminate(&mut fixture, parent);
+    // When it is resumed, and so loaded again, and the child is bound
+    fixture.submit(parent, &Message::Resume {});
+    fixture.run();
+    answer(&mut fixture, Submitted::Accepted);
+    // Then it is terminated
+    assert!(last(&fixture, parent).contains("run.terminated"), "{}", fixture.history(parent));
+    assert!(fixture.inbox.is_empty());
+}
+
+#[test]
 fn outcome_of_a_child_that_continued_is_that_of_its_chain() {
     let mut fixture = Fixture::new();
     let parent = fixture.start::<ParentOfChain>(1, 3);

@@ -165,7 +165,28 @@ workflow!(LeavesKeyed, "leaves-keyed", |ctx, policy| {
     let _child = ctx.child::<Waits>(0).key("k").on_parent_end(policy_of(policy)).start();
     ctx.continue_as_new::<LeavesKeyed>(4).await
 });
+workflow!(KeyedParentBeside, "keyed-parent-beside", |ctx, input| {
+    let told = async {
+        ctx.wait_for(GO).await?;
+        panic_if_broken();
+        Ok(())
+    };
+    let (child, told) = futures::join!(ctx.child::<Waits>(input).key("k"), told);
+    told.and(child)
+});
+workflow!(ContinuesKeyed, "continues-keyed", |ctx, policy| {
+    if policy <= 3 {
+        let _child = ctx.child::<Waits>(0).key("k").on_parent_end(policy_of(policy)).start();
+        ctx.wait_for(GO).await?;
+        ctx.continue_as_new::<ContinuesKeyed>(4).await
+    }
+    ctx.wait_for(GO).await
+});
 workflow!(ParentElsewhere, "parent-elsewhere", |ctx, input| ctx.child::<Waits>(input).queue("gpu").await);
+workflow!(RendersThenAsks, "renders-then-asks", |ctx, input| {
+    let _: Result<u32, _> = ctx.activity::<Once>(input).queue("gpu").await;
+    ctx.child::<Waits>(input).queue("gpu").await
+});
 workflow!(ParentOfUnknown, "parent-of-unknown", |ctx, input| ctx.child::<Elsewhere>(input).await);
 workflow!(DropsChild, "drops-child", |ctx, policy| {
     let child = ctx.child::<Waits>(0).on_cancel(policy_of(policy)).start();
@@ -218,7 +239,10 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<Parent>())
         .and_then(|()| definitions.workflow::<KeyedParent>())
         .and_then(|()| definitions.workflow::<ParentElsewhere>())
+        .and_then(|()| definitions.workflow::<RendersThenAsks>())
         .and_then(|()| definitions.workflow::<LeavesKeyed>())
+        .and_then(|()| definitions.workflow::<KeyedParentBeside>())
+        .and_then(|()| definitions.workflow::<ContinuesKeyed>())
         .and_then(|()| definitions.workflow::<ParentOfChain>())
         .and_then(|()| definitions.workflow::<CountsDown>())
         .and_then(|()| definitions.workflow::<ParentOfUnknown>())

@@ -33,6 +33,29 @@ fn run_is_in_memory_only_while_something_is_in_flight() {
 }
 
 #[test]
+fn run_with_a_long_history_rests_for_a_while_so_that_no_message_loads_it_again() {
+    // Given a parked run, whose history grows by messages that come one by one
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Waits>(1, 0);
+    fixture.run();
+    for _ in 0..3 * limits::REST_EVENTS_MIN {
+        fixture.signal(run, 1);
+        fixture.run();
+    }
+    // Then it was loaded only while it was short
+    assert!(fixture.loads <= limits::REST_EVENTS_MIN as usize, "{} loads", fixture.loads);
+    assert_eq!((fixture.processor.live_runs(), fixture.rows[&run].state), (1, OpenState::Parked));
+    // When no message comes between two heartbeats, then it leaves memory
+    fixture.heartbeat(SECOND);
+    assert_eq!(fixture.processor.live_runs(), 1);
+    fixture.heartbeat(SECOND);
+    assert_eq!(fixture.processor.live_runs(), 0);
+    fixture.signal(run, 0);
+    fixture.run();
+    assert!(fixture.rows.is_empty() && fixture.inbox.is_empty());
+}
+
+#[test]
 fn stalled_run_leaves_memory_and_resumes_with_matching_code() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Waits>(1, 0);

@@ -90,3 +90,16 @@ fn queue_that_does_not_exist_is_a_failure_that_names_it_and_is_asked_again_later
     answer(&mut fixture, &["cpu", "gpu"]);
     assert!(fixture.history(other).contains("child.started"), "{}", fixture.history(other));
 }
+
+#[test]
+fn queue_is_looked_up_when_code_asks_for_it_after_a_lost_task() {
+    let mut fixture = fixture();
+    let parent = fixture.start::<RendersThenAsks>(1, 0);
+    fixture.run();
+    let task = fixture.tasks.keys().next().expect("it is a task").seq;
+    fixture.submit(parent, &Message::TaskLost { id: call(1), task, losses: 1 });
+    fixture.run();
+    assert_eq!(fixture.queue_lookups, [(Name::from("gpu"), parent)]);
+    answer(&mut fixture, &["gpu"]);
+    assert!(child_of(&fixture, parent).is_some(), "{}", fixture.history(parent));
+}

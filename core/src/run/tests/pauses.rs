@@ -292,3 +292,21 @@ fn run_that_is_over_in_time_has_no_deadline() {
         3 run.completed 1
     "#]]);
 }
+
+#[test]
+fn payloads_that_wait_for_a_paused_run_count_towards_its_memory() {
+    workflow!(W, |ctx| {
+        ctx.wait_for(Signal::<String>::new("text")).await?;
+        ctx.wait_for(GO).await
+    });
+    let mut run = begin::<W>();
+    run.pause();
+    let before = run.run.bytes();
+    run.signal("text", &"x".repeat(100_000));
+    assert!(run.run.bytes() > before + 100_000);
+    run.reload();
+    assert!(run.run.bytes() > before + 100_000);
+    run.unpause();
+    assert!(run.run.bytes() < before + 10_000);
+    assert_eq!(run.run.state.waiting_bytes, 0);
+}

@@ -82,14 +82,17 @@ struct OfName {
     buffer: VecDeque<Arrival>,
     /// Calls that were not woken since their last poll, ascending.
     waiters: VecDeque<CommandId>,
+    /// How many calls there are, those that were woken or cancelled as well.
+    calls: usize,
 }
 
 impl OfName {
     fn is_empty(&self) -> bool {
-        self.buffer.is_empty() && self.waiters.is_empty()
+        self.buffer.is_empty() && self.calls == 0
     }
 
-    fn remove_waiter(&mut self, call: CommandId) {
+    fn end_call(&mut self, call: CommandId) {
+        self.calls -= 1;
         if let Ok(place) = self.waiters.binary_search(&call) {
             self.waiters.remove(place);
         }
@@ -113,7 +116,7 @@ impl Arrivals {
     pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Arrival> {
         let of_name = self.by_name.get_mut(signal)?;
         let taken = of_name.buffer.pop_front()?;
-        of_name.remove_waiter(call);
+        of_name.end_call(call);
         self.bytes -= taken.payload.bytes().len();
         self.tidy(signal);
         Some(taken)
@@ -148,6 +151,16 @@ impl Arrivals {
         self.bytes
     }
 
+    /// A call for the next signal of that name is open from now on.
+    pub(super) fn open(&mut self, signal: &Name) {
+        self.of_name(signal).calls += 1;
+    }
+
+    /// Whether a call for signals of that name is open.
+    pub(super) fn has_calls(&self, signal: &Name) -> bool {
+        self.by_name.get(signal).is_some_and(|of_name| of_name.calls > 0)
+    }
+
     /// The call waits for the next signal of that name.
     pub(super) fn wait(&mut self, signal: &Name, call: CommandId) {
         let waiters = &mut self.of_name(signal).waiters;
@@ -156,10 +169,10 @@ impl Arrivals {
         }
     }
 
-    /// The call does not wait any more.
-    pub(super) fn forget_waiter(&mut self, signal: &Name, call: CommandId) {
+    /// The call is open no more, and has taken nothing.
+    pub(super) fn forget_call(&mut self, signal: &Name, call: CommandId) {
         if let Some(of_name) = self.by_name.get_mut(signal) {
-            of_name.remove_waiter(call);
+            of_name.end_call(call);
             self.tidy(signal);
         }
     }
@@ -201,12 +214,15 @@ mod tests {
         let arrival = Arrival::new(MessageId::from_u128(1), Payload::encode(&1).unwrap());
         for number in 1..1_000 {
             let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
+            signals.open(&name);
             signals.wait(&name, call);
             assert_eq!(signals.receive(&name, arrival.clone()), Some(call));
             assert_eq!(signals.take(&name, call), Some(arrival.clone()));
             // A call that is dropped
+            signals.open(&name);
             signals.wait(&name, call);
-            signals.forget_waiter(&name, call);
+            signals.forget_call(&name, call);
+            assert!(!signals.has_calls(&name));
         }
         assert!(signals.by_name.len() <= NAMES_KEPT, "{} names", signals.by_name.len());
     }

@@ -34,6 +34,9 @@ impl CallHandle {
         let kind = kind(id);
         let mut inner = scope.inner.borrow_mut();
         inner.unresolved += usize::from(kind.is_external());
+        if let CallKind::Arrival(kind, name) = &kind {
+            inner.arrivals(*kind).open(name);
+        }
         inner.calls.insert(
             id,
             OpenCall { kind, source, waker: None, within, outlives_cancellation: false, resolution: None },
@@ -111,7 +114,7 @@ impl CallHandle {
             let mut inner = self.scope.inner.borrow_mut();
             let cancelled = inner.calls.get(self.id).is_some_and(|call| call.resolution.is_some());
             if cancelled {
-                inner.arrivals(kind).forget_waiter(name, self.id);
+                inner.arrivals(kind).forget_call(name, self.id);
             }
             let taken = if cancelled { None } else { inner.arrivals(kind).take(name, self.id) };
             taken.map(|arrival| {
@@ -153,7 +156,7 @@ impl Drop for CallHandle {
             inner.unresolved -= usize::from(unresolved);
             let call = inner.calls.remove(self.id);
             if let Some(CallKind::Arrival(kind, name)) = call.as_ref().map(|call| &call.kind) {
-                inner.arrivals(*kind).forget_waiter(name, self.id);
+                inner.arrivals(*kind).forget_call(name, self.id);
             }
             call
         };

@@ -2,6 +2,7 @@
 
 use super::Scope;
 use super::call::Resolution;
+use crate::data::call_map::CallMap;
 use crate::data::id::CommandId;
 use crate::data::limits;
 use crate::data::outcome::Uncompensated;
@@ -10,8 +11,8 @@ use crate::workflow::command::{Command, Source};
 /// What the code has registered and begun.
 #[derive(Default)]
 pub(super) struct Compensations {
-    /// The calls whose compensations no round has, ascending.
-    registered: Vec<CommandId>,
+    /// The calls whose compensations no round has.
+    registered: CallMap<()>,
     /// How many rounds have begun and not ended.
     rounds: usize,
 }
@@ -19,21 +20,20 @@ pub(super) struct Compensations {
 impl Scope {
     /// Notes that a call has registered a compensation.
     pub(crate) fn register_compensation(&self, id: CommandId) {
-        self.inner.borrow_mut().compensations.get_or_insert_default().registered.push(id);
+        self.inner.borrow_mut().compensations.get_or_insert_default().registered.insert(id, ());
     }
 
     /// Discards a compensation. Returns false if a round has it, or had it.
     pub(crate) fn discard_compensation(&self, id: CommandId, source: Source) -> bool {
         let found = {
             let mut inner = self.inner.borrow_mut();
-            let registered = &mut inner.compensations.get_or_insert_default().registered;
-            registered.binary_search(&id).map(|place| registered.remove(place))
+            inner.compensations.get_or_insert_default().registered.remove(id).is_some()
         };
-        if found.is_ok() {
+        if found {
             self.at(source);
             self.issue(Command::DiscardCompensation { id }, source);
         }
-        found.is_ok()
+        found
     }
 
     /// Whether a round would have nothing to execute and nothing to wait for.

@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 
-use super::Scope;
 use super::arrivals::{Arrival, Kind};
 use super::call::CallKind;
+use super::{Inner, Scope};
 use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::workflow::command::Source;
@@ -23,12 +23,13 @@ pub(crate) type HandlerFuture = LocalBoxFuture<'static, ()>;
 pub(crate) type Service = (Kind, Name);
 
 /// The handlers of a run. Boxed in the scope, because most runs have none.
-#[derive(Default)]
 pub(super) struct Handlers {
     served: BTreeMap<Service, Registration>,
     registered: u64,
     /// What has a handler at work, which may have outlived its registration.
     working: BTreeSet<Service>,
+    /// What is served, has no handler at work and has an arrival that no handler has taken, by the oldest of these.
+    ready: BTreeMap<u64, Service>,
     /// The open calls of `until`, in the order of their ids.
     conditions: BTreeSet<CommandId>,
     /// Whether something may have changed since conditions were looked at: a resolution came, or a wait for a condition ended.
@@ -41,13 +42,47 @@ struct Registration {
     begin: Rc<Begin>,
 }
 
+impl Default for Handlers {
+    fn default() -> Self {
+        Self {
+            served: BTreeMap::new(),
+            registered: 0,
+            working: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            conditions: BTreeSet::new(),
+            // The poll in which it is made goes on.
+            progressed: true,
+        }
+    }
+}
+
 impl Handlers {
-    /// What is served and has an arrival that no handler has taken, the oldest first.
-    fn next(&self, no_of: impl Fn(&Service) -> Option<u64>) -> Option<(&Service, &Registration)> {
-        let idle = self.served.iter().filter(|(service, _)| !self.working.contains(*service));
-        idle.filter_map(|(service, registration)| Some((no_of(service)?, (service, registration))))
-            .min_by_key(|(no, _)| *no)
-            .map(|(_, next)| next)
+    /// Notes that the oldest arrival of a service, which no handler has taken, has this number.
+    pub(super) fn note_oldest(&mut self, service: &Service, no: u64) {
+        if self.served.contains_key(service) && !self.working.contains(service) {
+            self.ready.insert(no, service.clone());
+        }
+    }
+}
+
+impl Inner {
+    /// The line of a call that waits for arrivals of that name, if one does.
+    fn source_of_wait(&mut self, (kind, name): &Service) -> Option<Source> {
+        if !self.arrivals(*kind).has_calls(name) {
+            return None;
+        }
+        let awaited = CallKind::Arrival(*kind, name.clone());
+        let waits = self.calls.values().find(|call| call.resolution.is_none() && call.kind == awaited);
+        waits.map(|call| call.source)
+    }
+
+    /// The handler of a service may be at leisure while something of it has arrived.
+    fn note_ready(&mut self, service: &Service) {
+        if let Some(no) = self.arrivals(service.0).first_no(&service.1)
+            && let Some(handlers) = &mut self.handlers
+        {
+            handlers.note_oldest(service, no);
+        }
     }
 }
 
@@ -58,9 +93,7 @@ impl Scope {
         let (kind, name) = service;
         Name::check(kind.noun(), name)?;
         let mut inner = self.inner.borrow_mut();
-        let awaited = CallKind::Arrival(*kind, name.clone());
-        let waits = inner.calls.values().find(|call| call.resolution.is_none() && call.kind == awaited);
-        if let Some(source) = waits.map(|call| call.source) {
+        if let Some(source) = inner.source_of_wait(service) {
             return Err(format!(
                 "{kind} `{name}` is waited for at {source}: a name has either a handler or waits; end the wait before, or \
                  use another name"
@@ -76,6 +109,7 @@ impl Scope {
         handlers.registered += 1;
         let number = handlers.registered;
         handlers.served.insert(service.clone(), Registration { number, source, begin });
+        inner.note_ready(service);
         Ok(number)
     }
 
@@ -83,8 +117,10 @@ impl Scope {
     pub(crate) fn stop_serving(&self, service: &Service, number: u64) {
         let ended = {
             let mut inner = self.inner.borrow_mut();
+            let oldest = inner.arrivals(service.0).first_no(&service.1);
             let Some(handlers) = &mut inner.handlers else { return };
             let is_it = handlers.served.get(service).is_some_and(|served| served.number == number);
+            oldest.filter(|_| is_it).inspect(|no| _ = handlers.ready.remove(no));
             is_it.then(|| handlers.served.remove(service))
         };
         // The handler's code is the user's, and may call back into this scope when it is dropped.
@@ -103,13 +139,8 @@ impl Scope {
             let mut guard = self.inner.borrow_mut();
             let inner = &mut *guard;
             let handlers = inner.handlers.as_mut()?;
-            let (signals, updates) = (&inner.signals, &inner.updates);
-            let no_of = |(kind, name): &Service| match kind {
-                Kind::Signal => signals.first_no(name),
-                Kind::Update => updates.seen()?.first_no(name),
-            };
-            let (service, registration) = handlers.next(no_of)?;
-            let (service, begin) = (service.clone(), Rc::clone(&registration.begin));
+            let (_, service) = handlers.ready.pop_first()?;
+            let begin = Rc::clone(&handlers.served.get(&service)?.begin);
             handlers.working.insert(service.clone());
             let arrival = inner.arrivals(service.0).take_next(&service.1)?;
             inner.took(&arrival);
@@ -121,8 +152,10 @@ impl Scope {
 
     /// A handler is done.
     pub(crate) fn handler_done(&self, service: &Service) {
-        if let Some(handlers) = &mut self.inner.borrow_mut().handlers {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(handlers) = &mut inner.handlers {
             handlers.working.remove(service);
+            inner.note_ready(service);
         }
     }
 

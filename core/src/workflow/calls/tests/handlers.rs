@@ -95,6 +95,104 @@ fn main_line_is_polled_first_then_handlers_in_the_order_of_their_arrivals() {
 }
 
 #[test]
+fn handlers_that_are_registered_later_take_what_has_arrived_in_order() {
+    const ONE: Signal<u32> = Signal::new("one");
+    const OTHER: Signal<u32> = Signal::new("other");
+    workflow!(W, |ctx| {
+        let taken = Shared::new(Vec::new());
+        let take = || {
+            let taken = taken.clone();
+            async move |number: u32| taken.with(|taken| taken.push(number))
+        };
+        // A handler whose guard is gone takes nothing of what arrives then.
+        drop(ctx.serve(ONE, take()));
+        ctx.wait_for(GO).await?;
+        let (one, other) = (ctx.serve(ONE, take()), ctx.serve(OTHER, take()));
+        ctx.wait_for(GO).await?;
+        drop(one);
+        ctx.wait_for(GO).await?;
+        let one = ctx.serve(ONE, take());
+        ctx.wait_for(GO).await?;
+        drop((one, other));
+        Ok(format!("{:?}", taken.with(|taken| taken.clone())))
+    });
+    let mut run = begin::<W>();
+    for (name, number) in [("one", 1), ("other", 2), ("one", 3), ("go", 0), ("other", 4), ("one", 5)] {
+        run.signal(name, &number);
+    }
+    run.reload();
+    for (name, number) in [("go", 0), ("one", 6), ("other", 7), ("one", 8), ("go", 0), ("go", 0)] {
+        run.signal(name, &number);
+    }
+    let history = run.new_events();
+    assert!(history.contains("run.completed \"[1, 2, 3, 4, 5, 7, 6, 8]\""), "{history}");
+}
+
+#[test]
+fn condition_is_looked_at_in_the_poll_that_registers_the_first_handler() {
+    workflow!(Drains, |ctx| {
+        ctx.wait_for(GO).await?;
+        let adds = ctx.serve(ADD, async |number| number);
+        adds.drain().await?;
+        Ok("drained".to_owned())
+    });
+    workflow!(Waits, |ctx| {
+        ctx.wait_for(GO).await?;
+        let added = Shared::new(0);
+        let adding = added.clone();
+        let _add = ctx.serve(ADD, async move |number| {
+            adding.with(|added| {
+                *added = number;
+                number
+            })
+        });
+        ctx.until(|| added.with(|added| *added > 0)).await?;
+        Ok("added".to_owned())
+    });
+    // Given an update that arrived before there was any handler
+    for mut run in [begin::<Drains>(), begin::<Waits>()] {
+        run.update("add", &4);
+        run.reload();
+        // When the code registers one and waits for what it does
+        run.signal("go", &0);
+        // Then nothing else needs to happen
+        assert!(run.is_closed(), "{}", run.new_events());
+    }
+}
+
+#[test]
+fn waker_that_outlives_its_handler_wakes_nothing() {
+    // Given a handler whose waker is kept when it is done
+    workflow!(W, |ctx| {
+        let kept = Shared::new(None::<std::task::Waker>);
+        let (inner, keeping) = (ctx.clone(), kept.clone());
+        let _add = ctx.serve(ADD, async move |number| {
+            poll_fn(|task| {
+                keeping.with(|kept| _ = kept.get_or_insert_with(|| task.waker().clone()));
+                Poll::Ready(())
+            })
+            .await;
+            inner.activity::<Work>(number).await.unwrap_or_default()
+        });
+        loop {
+            ctx.wait_for(GO).await?;
+            kept.with(|kept| kept.as_ref().inspect(|waker| waker.wake_by_ref()).is_some());
+        }
+    });
+    let mut run = begin::<W>();
+    run.update("add", &4);
+    run.complete(3, &4);
+    // When it wakes, while another handler is at work
+    run.update("add", &5);
+    run.signal("go", &0);
+    run.complete(5, &5);
+    // Then nothing has happened
+    assert_eq!(run.run.state.stalled, None);
+    let history = run.new_events();
+    assert_eq!(history.matches("update.replied").count(), 2, "{history}");
+}
+
+#[test]
 fn workflow_that_returns_drops_its_handlers_and_drain_waits_for_them() {
     macro_rules! adds {
         ($name:ident, |$serving:ident| $end:expr) => {

@@ -73,7 +73,11 @@ async fn hints_of_another_user_of_the_file_arrive() {
     let file = directory.file("runs.db");
     let (one, other) = (SqliteStore::open(&file).await.unwrap(), SqliteStore::open(&file).await.unwrap());
     let queue = one.queue("default", 4).await.unwrap();
+    one.submit(&[start(&queue, 0)]).await.unwrap();
+    // Whoever begins to listen looks at everything, and is told of what comes later.
     let mut hints = other.hints(HintKind::Mail);
+    let hint = tokio::time::timeout(PATIENCE, hints.recv()).await.unwrap().unwrap();
+    assert_eq!(hint, Hint::Missed);
     one.submit(&[start(&queue, 1)]).await.unwrap();
     let hint = tokio::time::timeout(PATIENCE, hints.recv()).await.unwrap().unwrap();
     assert_eq!(hint, Hint::Mail(queue.first_shard));

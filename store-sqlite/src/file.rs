@@ -25,6 +25,9 @@ const ROWS_AHEAD: usize = 32;
 /// that, and takes twice as long in all.
 const CHECKPOINT_PAGES: &str = "4096";
 
+/// What a write-ahead log keeps that has grown beyond this while somebody read for long: 64 MiB.
+const LOG_KEPT_BYTES: &str = "67108864";
+
 /// How much of the file the writer keeps in memory, in KiB.
 const CACHE_KIB: &str = "-32768";
 
@@ -35,6 +38,8 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: Arc<Path>,
+    /// Whether it may be created, and brought up to date.
+    pub(crate) migrate: bool,
     pub(crate) size_max: Option<u64>,
     pub(crate) verify: bool,
 }
@@ -56,6 +61,7 @@ impl File {
             .pragma("fullfsync", "on")
             .pragma("checkpoint_fullfsync", "on")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", LOG_KEPT_BYTES)
             .pragma("cache_size", CACHE_KIB)
             .pragma("temp_store", "memory");
         if let Some(bytes) = self.size_max {
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn commits_wait_for_the_disk() {
         let path = std::env::temp_dir().join(format!("pgworkflows-file-{}.db", std::process::id()));
-        let file = File { path: path.as_path().into(), size_max: None, verify: false };
+        let file = File { path: path.as_path().into(), migrate: true, size_max: None, verify: false };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut connection = file.connect_writer().await.unwrap();

@@ -29,18 +29,27 @@ const SIZE_LEAST: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Builder {
     path: PathBuf,
+    migrate: bool,
     size_max: Option<u64>,
     verify: bool,
 }
 
 impl Builder {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), size_max: None, verify: cfg!(debug_assertions) }
+        Self { path: path.to_owned(), migrate: true, size_max: None, verify: cfg!(debug_assertions) }
+    }
+
+    /// Sets whether opening creates the file and brings its schema up to date (the default), or refuses a file that is not there or
+    /// not up to date: so a program that only looks changes nothing under the workers of an older build.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
     }
 
     /// Sets how many bytes the file may have: 1 MiB or more; by default as many as its disk has. Beyond that, nothing is written,
     /// as on a full disk: calls fail and are retried, and nothing is lost. The write-ahead log beside the file has up to 16 MiB
-    /// more, or more than that while somebody reads for long.
+    /// more, or more than that while somebody reads for long, of which 64 MiB are kept.
     #[must_use]
     pub fn size_max(mut self, bytes: u64) -> Self {
         self.size_max = Some(bytes);
@@ -57,15 +66,15 @@ impl Builder {
 
     /// The file, if the options can be used.
     pub(crate) fn check(self) -> Result<File, StoreError> {
-        let Self { path, size_max, verify } = self;
+        let Self { path, migrate, size_max, verify } = self;
         if let Some(bytes) = size_max.filter(|bytes| *bytes < SIZE_LEAST) {
             return Err(StoreError::misconfigured(format!(
                 "a `size_max` of {bytes} bytes has no room for a store: give {SIZE_LEAST} (1 MiB) or more"
             )));
         }
+        // Absolute, because the program may change its directory later. A path that cannot be resolved is refused below.
+        let path = place::resolve(&path).unwrap_or(path);
         place::check(&path)?;
-        // The program may change its directory later.
-        let path = std::path::absolute(&path).unwrap_or(path);
-        Ok(File { path: path.into(), size_max, verify })
+        Ok(File { path: path.into(), migrate, size_max, verify })
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Connection, sql};
 use crate::file::File;
 use crate::notice::Notices;
+use crate::place::{self, Identity};
 use crate::schema;
 use crate::transaction::{Transaction, distinct};
 use crate::turn::Queue;
@@ -62,7 +63,8 @@ impl Writer {
             };
             // An error means that the caller does not wait any more; then nobody has the writer.
             drop(answer.send(Ok(())));
-            Thread { file, notices, waiting, next: VecDeque::new(), connection }.run(&runtime, &queue);
+            let (identity, next) = (place::identity(&file.path).ok(), VecDeque::new());
+            Thread { file, identity, notices, waiting, next, connection }.run(&runtime, &queue);
         };
         let builder = std::thread::Builder::new().name("pgworkflows-sqlite".to_owned());
         builder.spawn(begin).map_err(|error| cannot_start(&error))?;
@@ -140,6 +142,8 @@ where
 
 struct Thread {
     file: Arc<File>,
+    /// Which file it was when it was opened.
+    identity: Option<Identity>,
     notices: Arc<Notices>,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     /// Calls that were received, and did not fit into the last transaction.
@@ -174,8 +178,23 @@ impl Thread {
         }
     }
 
+    /// Refuses to write to a file that nobody will find: what is acknowledged has to be there when the file is opened again.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let found = place::identity(&self.file.path);
+        if found.as_ref().is_ok_and(|found| Some(*found) == self.identity) {
+            return Ok(());
+        }
+        let why = found.err().map(|error| format!(" ({error})")).unwrap_or_default();
+        Err(StoreError::misconfigured(format!(
+            "`{}` was deleted, moved or replaced while this program had it open{why}, so nothing is written any more: put the file \
+             back, or start the program again",
+            self.file.path.display()
+        )))
+    }
+
     /// Executes the calls that wait, as many as fit, and commits. Returns their hints.
     async fn transact(&mut self, done: &mut Vec<Box<dyn Job>>) -> Result<Vec<Hint>, StoreError> {
+        self.check_place()?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.file.connect_writer().await?,

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::visible::visible;
+
 /// A table with these columns. On a terminal, long cells are wrapped; elsewhere lines are as long as they are.
 pub(crate) fn table<'a>(columns: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
@@ -29,11 +31,12 @@ pub(crate) fn or_dash(text: Option<impl Into<String>>) -> String {
     text.map_or_else(|| "-".to_owned(), Into::into)
 }
 
-/// A text in one line, cut at a number of characters.
+/// A text in one line that can be shown, cut at a number of characters.
 pub(crate) fn cut(text: &str, chars: usize) -> String {
     let line = text.replace(['\n', '\r', '\t'], " ");
+    let line = visible(&line);
     if line.chars().count() <= chars {
-        return line;
+        return line.into_owned();
     }
     line.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
 }
@@ -49,6 +52,7 @@ mod tests {
         runs.add_row(["1000", "-", "a note"]);
         assert_eq!(text(runs), "RUN   STATUS     NOTE\n1     completed\n1000  -          a note");
         assert_eq!((cut("a\nb", 9).as_str(), cut("äbcdef", 4).as_str()), ("a b", "äbc…"));
+        assert_eq!(cut("a\u{1b}[2Jb", 40), "a\\u{1b}[2Jb");
         assert_eq!((or_dash(None::<&str>).as_str(), or_dash(Some("x")).as_str()), ("-", "x"));
     }
 }

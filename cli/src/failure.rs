@@ -67,6 +67,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn is_run_over(&self) -> bool {
+        self.kind == ErrorKind::RunOver.name()
+    }
+
     pub(crate) fn is_unknown_run(&self) -> bool {
         self.kind == ErrorKind::UnknownRun.name()
     }

@@ -35,7 +35,7 @@ impl Export {
         let id = run.run_id();
         let history = match progress::shown("reading the history", run.export()).await {
             Ok(history) => history,
-            Err(error) => return Err(store.unknown_here(id, error.into()).await),
+            Err(error) => return Err(store.advise(id, error.into()).await),
         };
         match &self.output {
             // It is JSON, whoever reads it.

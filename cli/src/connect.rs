@@ -89,11 +89,12 @@ impl Global {
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
-        if let Some(path) = file(url).filter(|_| migrate == Migrate::No) {
-            return Ok((existing(path).await?, None));
-        }
-        if !is_postgres(url) {
-            return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));
+        match file(url) {
+            _ if is_postgres(url) => {}
+            Some(path) if migrate == Migrate::No && !["", ":memory:"].contains(&path) => {
+                return Ok((existing(path).await?, None));
+            }
+            Some(_) | None => return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None)),
         }
         let options = PostgresStore::builder(url).schema(&self.schema).pool_size(CONNECTIONS);
         let store = options.migrate(migrate == Migrate::Yes).connect().await.map_err(Error::from)?;

@@ -78,11 +78,13 @@ mod tests {
         };
         expect_test::expect![[r#"
             RUN                                   STATUS   WAITS FOR
-            019b7a00-0000-7007-8000-000000000002  waiting  signal `approve` of its manager"#]].assert_eq(&shown(80));
+            019b7a00-0000-7007-8000-000000000002  waiting  signal `approve` of its manager"#]]
+        .assert_eq(&shown(80));
         expect_test::expect![[r#"
             RUN                                   STATUS   WAITS FOR
             019b7a00-0000-7007-8000-000000000002  waiting  signal `approve`
-                                                           of its manager"#]].assert_eq(&shown(30));
+                                                           of its manager"#]]
+        .assert_eq(&shown(30));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::connection::Connection;
 use crate::error::store_error;
+use crate::place::beside;
 
 /// How long a statement waits for a lock of SQLite. Processes wait for their turn elsewhere, so only a program that does not
 /// belong to PgWorkflows makes it wait.
@@ -24,9 +25,6 @@ const ROWS_AHEAD: usize = 32;
 /// After how many pages of the write-ahead log a commit moves them to their places: 16 MB. By SQLite's default it is a quarter of
 /// that, and takes twice as long in all.
 const CHECKPOINT_PAGES: &str = "4096";
-
-/// What a write-ahead log keeps that has grown beyond this while somebody read for long: 64 MiB.
-const LOG_KEPT_BYTES: &str = "67108864";
 
 /// How much of the file the writer keeps in memory, in KiB.
 const CACHE_KIB: &str = "-32768";
@@ -61,7 +59,6 @@ impl File {
             .pragma("fullfsync", "on")
             .pragma("checkpoint_fullfsync", "on")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("journal_size_limit", LOG_KEPT_BYTES)
             .pragma("cache_size", CACHE_KIB)
             .pragma("temp_store", "memory");
         if let Some(bytes) = self.size_max {
@@ -90,6 +87,11 @@ impl File {
     async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, StoreError> {
         let connected = options.connect().await.map_err(|error| store_error(&self.path, error))?;
         Ok(Connection::new(connected, Arc::clone(&self.path)))
+    }
+
+    /// How long the write-ahead log is.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        beside(&self.path, "-wal").metadata().map_or(0, |found| found.len())
     }
 
     /// The error of something beside the database itself.

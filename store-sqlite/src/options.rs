@@ -48,8 +48,8 @@ impl Builder {
     }
 
     /// Sets how many bytes the file may have: 1 MiB or more; by default as many as its disk has. Beyond that, nothing is written,
-    /// as on a full disk: calls fail and are retried, and nothing is lost. The write-ahead log beside the file has up to 16 MiB
-    /// more, or more than that while somebody reads for long, of which 64 MiB are kept.
+    /// as on a full disk: calls fail and are retried, and nothing is lost. The write-ahead log beside the file has 16 MiB more,
+    /// up to 64 MiB if there are readers at every moment, and more than that while somebody reads for long.
     #[must_use]
     pub fn size_max(mut self, bytes: u64) -> Self {
         self.size_max = Some(bytes);

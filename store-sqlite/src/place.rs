@@ -59,6 +59,13 @@ pub(crate) fn resolve(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
+/// A file beside the database.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Tells a file from another one that takes its place: its device and its number there.
 pub(crate) type Identity = (u64, u64);
 

@@ -89,12 +89,11 @@ impl Global {
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
-        match file(url) {
-            _ if is_postgres(url) => {}
-            Some(path) if migrate == Migrate::No && !["", ":memory:"].contains(&path) => {
-                return Ok((existing(path).await?, None));
-            }
-            Some(_) | None => return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None)),
+        if let Some(path) = file(url).filter(|path| may_be_a_file(path)) {
+            return Ok((open_file(path, migrate).await?, None));
+        }
+        if !is_postgres(url) {
+            return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));
         }
         let options = PostgresStore::builder(url).schema(&self.schema).pool_size(CONNECTIONS);
         let store = options.migrate(migrate == Migrate::Yes).connect().await.map_err(Error::from)?;
@@ -113,16 +112,21 @@ fn file(url: &str) -> Option<&str> {
     Some(path.strip_prefix("//").unwrap_or(path))
 }
 
-/// Opens a SQLite file that is there. A mistyped path does not become an empty store.
-async fn existing(path: &str) -> Result<AnyStore, Failure> {
-    if !Path::new(path).exists() {
+/// Whether a path leads to a file. Others are mistakes in the address, which are told where all addresses are understood.
+fn may_be_a_file(path: &str) -> bool {
+    !matches!(path, "" | ":memory:") && !path.contains('?')
+}
+
+/// Opens a SQLite file. Without migrations it has to be there: a mistyped path does not become an empty store.
+async fn open_file(path: &str, migrate: Migrate) -> Result<AnyStore, Failure> {
+    if migrate == Migrate::No && !Path::new(path).exists() {
         let message = format!(
             "there is no file `{path}`: correct the path, or create a store there with `pgworkflows migrate`"
         );
         return Err(Failure::new(Code::NotFound, "file", message));
     }
-    let store = SqliteStore::builder(path).migrate(false).open().await.map_err(Error::from)?;
-    Ok(Arc::new(store))
+    let store = SqliteStore::builder(path).migrate(migrate == Migrate::Yes).open().await;
+    Ok(Arc::new(store.map_err(Error::from)?))
 }
 
 /// An address that no store understands is a mistake in the arguments; one that is refused by its server is not.

@@ -1,6 +1,6 @@
 //! The file: which one it is, and how connections to it are opened. It must not know a table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: Arc<Path>,
+    /// The same without links: the files beside it are there.
+    pub(crate) resolved: PathBuf,
     /// Whether it may be created, and brought up to date.
     pub(crate) migrate: bool,
     pub(crate) size_max: Option<u64>,
@@ -91,7 +93,7 @@ impl File {
 
     /// How long the write-ahead log is.
     pub(crate) fn log_bytes(&self) -> u64 {
-        beside(&self.path, "-wal").metadata().map_or(0, |found| found.len())
+        beside(&self.resolved, "-wal").metadata().map_or(0, |found| found.len())
     }
 
     /// The error of something beside the database itself.
@@ -109,7 +111,13 @@ mod tests {
     #[test]
     fn commits_wait_for_the_disk() {
         let path = std::env::temp_dir().join(format!("pgworkflows-file-{}.db", std::process::id()));
-        let file = File { path: path.as_path().into(), migrate: true, size_max: None, verify: false };
+        let file = File {
+            path: path.as_path().into(),
+            resolved: path.clone(),
+            migrate: true,
+            size_max: None,
+            verify: false,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut connection = file.connect_writer().await.unwrap();

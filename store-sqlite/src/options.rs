@@ -72,9 +72,10 @@ impl Builder {
                 "a `size_max` of {bytes} bytes has no room for a store: give {SIZE_LEAST} (1 MiB) or more"
             )));
         }
-        // Absolute, because the program may change its directory later. A path that cannot be resolved is refused below.
-        let path = place::resolve(&path).unwrap_or(path);
         place::check(&path)?;
-        Ok(File { path: path.into(), migrate, size_max, verify })
+        // The program may change its directory later.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let resolved = place::resolve(&path).unwrap_or_else(|_| path.clone());
+        Ok(File { path: path.into(), resolved, migrate, size_max, verify })
     }
 }

@@ -39,7 +39,10 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
     }
     let directory = directory_of(path);
     match directory.metadata() {
-        Ok(found) if found.is_dir() => check_file_system(path, directory),
+        Ok(found) if found.is_dir() => {
+            let resolved = resolve(path);
+            check_file_system(path, resolved.as_deref().map_or(directory, directory_of))
+        }
         Ok(_) => refuse(format!("`{}`, where `{shown}` is to be, is not a directory", directory.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => refuse(format!(
             "the directory `{}` of `{shown}` does not exist: create it, or give another path",

@@ -51,7 +51,7 @@ impl SqliteStore {
     async fn open_file(file: File) -> Result<Self, StoreError> {
         let file = Arc::new(file);
         schema::check(&file).await?;
-        let queue = turn::Queue::of(&file.path)
+        let queue = turn::Queue::of(&file.resolved)
             .map_err(|error| StoreError::misconfigured(format!(
                 "the lock files beside `{}` cannot be opened: {error}; give this user the right to create files there",
                 file.path.display()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pgworkflows::{AnyStore, Client, Error, PostgresStore};
+use pgworkflows::{AnyStore, Client, Error, PostgresStore, SqliteStore};
 
 use crate::args::Global;
 use crate::failure::{Code, Failure};
@@ -71,13 +71,14 @@ impl Global {
         let opened =
             progress::shown("connecting", tokio::time::timeout(CONNECT_TIMEOUT, self.store(&url, migrate)));
         let (store, postgres) = opened.await.map_err(|_| {
-            Failure::new(
-                Code::Unavailable,
-                "unavailable",
-                format!(
-                    "the store did not answer within {CONNECT_TIMEOUT:?}: check the address and the network"
-                ),
-            )
+            let advice = match file(&url) {
+                Some(path) => {
+                    format!("a process that has `{path}` open may be stopped: end it, or let it go on")
+                }
+                None => "check the address and the network".to_owned(),
+            };
+            let message = format!("the store did not answer within {CONNECT_TIMEOUT:?}: {advice}");
+            Failure::new(Code::Unavailable, "unavailable", message)
         })??;
         let place = match (&postgres, file(&url)) {
             (Some(_), _) => format!("schema `{}`", self.schema),
@@ -88,14 +89,10 @@ impl Global {
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
+        if let Some(path) = file(url).filter(|path| may_be_a_file(path)) {
+            return Ok((open_file(path, migrate).await?, None));
+        }
         if !is_postgres(url) {
-            // A mistyped path would become an empty store.
-            if let Some(path) = file(url).filter(|path| migrate == Migrate::No && !Path::new(path).exists()) {
-                let message = format!(
-                    "there is no file `{path}`: correct the path, or create a store there with `pgworkflows migrate`"
-                );
-                return Err(Failure::new(Code::NotFound, "file", message));
-            }
             return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));
         }
         let options = PostgresStore::builder(url).schema(&self.schema).pool_size(CONNECTIONS);
@@ -113,6 +110,23 @@ pub(crate) fn is_postgres(url: &str) -> bool {
 fn file(url: &str) -> Option<&str> {
     let path = url.strip_prefix("sqlite:")?;
     Some(path.strip_prefix("//").unwrap_or(path))
+}
+
+/// Whether a path leads to a file. Others are mistakes in the address, which are told where all addresses are understood.
+fn may_be_a_file(path: &str) -> bool {
+    !matches!(path, "" | ":memory:") && !path.contains('?')
+}
+
+/// Opens a SQLite file. Without migrations it has to be there: a mistyped path does not become an empty store.
+async fn open_file(path: &str, migrate: Migrate) -> Result<AnyStore, Failure> {
+    if migrate == Migrate::No && !Path::new(path).exists() {
+        let message = format!(
+            "there is no file `{path}`: correct the path, or create a store there with `pgworkflows migrate`"
+        );
+        return Err(Failure::new(Code::NotFound, "file", message));
+    }
+    let store = SqliteStore::builder(path).migrate(migrate == Migrate::Yes).open().await;
+    Ok(Arc::new(store.map_err(Error::from)?))
 }
 
 /// An address that no store understands is a mistake in the arguments; one that is refused by its server is not.

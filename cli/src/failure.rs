@@ -9,6 +9,7 @@ use pgworkflows::error::ErrorKind;
 use serde_json::json;
 
 use crate::secrets::without_secrets;
+use crate::visible::{self, visible};
 
 /// The exit codes. Scripts depend on them: they never change. `--help` and docs/operating.md list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +52,23 @@ impl Failure {
         Self::new(Code::Usage, "invalid", message)
     }
 
+    /// There is no such queue.
+    pub(crate) fn unknown_queue(name: &str, place: &str) -> Self {
+        let message = format!(
+            "there is no queue `{name}` in {place}: a worker that serves it, or a client that starts a run in it, creates it; \
+             `pgworkflows queues` lists all"
+        );
+        Self::new(Code::NotFound, "unknown-queue", message)
+    }
+
     /// The same failure, with more to say.
     pub(crate) fn and(mut self, more: impl Display) -> Self {
         self.message = format!("{}; {more}", self.message);
         self
+    }
+
+    pub(crate) fn is_run_over(&self) -> bool {
+        self.kind == ErrorKind::RunOver.name()
     }
 
     pub(crate) fn is_unknown_run(&self) -> bool {
@@ -67,9 +81,10 @@ impl Failure {
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
         // Nothing is left to be told to if the standard error is closed.
         drop(if json {
-            writeln!(io::stderr(), "{}", json!({"error": {"kind": self.kind, "message": message}}))
+            let error = json!({"error": {"kind": self.kind, "message": message}}).to_string();
+            writeln!(io::stderr(), "{}", visible::json(&error))
         } else {
-            writeln!(anstream::stderr(), "{red}error:{red:#} {message}")
+            writeln!(anstream::stderr(), "{red}error:{red:#} {}", visible(&message))
         });
         self.code.into()
     }

@@ -12,9 +12,11 @@ mod failure;
 mod input;
 mod progress;
 mod secrets;
+mod shell;
 mod situation;
 mod table;
 mod target;
+mod visible;
 mod why;
 
 use std::ffi::OsString;
@@ -29,11 +31,15 @@ use crate::secrets::without_secrets;
 /// Runs the command line, and returns its exit code, which `--help` explains. It writes to the standard output and the standard
 /// error of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
+        Err(error) if json && error.use_stderr() => {
+            return Failure::usage(error.to_string().trim()).report(json);
+        }
         Err(error) => return refuse(&error),
     };
-    let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {

@@ -39,7 +39,8 @@ impl Target {
                         Code::NotFound,
                         "unknown-run",
                         format!(
-                            "there is no run of workflow `{workflow}` with key `{key}` in {place}: check both, and --schema"
+                            "there is no run of workflow `{workflow}` with key `{key}` in {place}: check both, and {}",
+                            store.option()
                         ),
                     )
                 })
@@ -73,14 +74,23 @@ async fn resolve(store: &Connected, given: &str) -> Result<RunId, Failure> {
         (None, _) => Err(Failure::new(
             Code::NotFound,
             "unknown-run",
-            format!("no run's id begins with `{given}` in {}: check it, and --schema", store.place),
+            format!("no run's id begins with `{given}` in {}: check it, and {}", store.place, store.option()),
         )),
     }
 }
 
 impl Connected {
-    /// Adds to the failure of a run that does not exist where it is, if it is in another schema of the database.
-    pub(crate) async fn unknown_here(&self, run: RunId, failure: Failure) -> Failure {
+    /// The option that names another place.
+    fn option(&self) -> &'static str {
+        if self.postgres.is_some() { "--schema" } else { "--url" }
+    }
+
+    /// Adds to the failure of a request to a run what shows how it ended; of one that does not exist, where it is, if it is in
+    /// another schema of the database.
+    pub(crate) async fn advise(&self, run: RunId, failure: Failure) -> Failure {
+        if failure.is_run_over() {
+            return failure.and(format!("here, that is `pgworkflows runs show {run}`"));
+        }
         if !failure.is_unknown_run() {
             return failure;
         }

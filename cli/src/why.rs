@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::age::{self, ago, ahead};
 use crate::situation::Situation;
+use crate::visible::indented;
 
 /// After this time, a run that no worker has begun, or a deadline that has passed, is late.
 const LATE_SECONDS: i64 = 10;
@@ -299,7 +300,7 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "* {}", self.what)?;
+        writeln!(f, "* {}", indented(&self.what, 2))?;
         let lines = [
             ("since", Some(&self.since_words)),
             ("in the code", self.source.as_ref()),
@@ -308,7 +309,7 @@ impl fmt::Display for Reason {
         ];
         for (name, value) in lines {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                writeln!(f, "    {name:<15}{value}")?;
+                writeln!(f, "    {name:<15}{}", indented(value, 19))?;
             }
         }
         Ok(())

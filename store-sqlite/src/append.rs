@@ -314,7 +314,8 @@ async fn write_marks(transaction: &mut Transaction, append: &Append) -> Result<(
         .await?;
     let over = append.closed.iter().map(|closed| closed.run);
     let cleared: Vec<RunId> = append.cleared.iter().copied().chain(over).collect();
-    if !(append.suspects.is_empty() && append.cleared.is_empty()) || has_suspects(transaction).await? {
+    // Usually there are none: then no run that ends is looked up among them.
+    if transaction.fetch_first(sql("select 1 from suspects limit 1")).await?.is_some() {
         transaction.execute_all(&CLEAR, &cleared, |a, run| _ = a.add(*run)).await?;
     }
     let need = |a: &mut Arguments, need: &pgworkflows_core::store::Need| {
@@ -335,11 +336,6 @@ async fn write_marks(transaction: &mut Transaction, append: &Append) -> Result<(
         append.views.iter().map(|view| view.run).chain(append.replies.iter().map(|reply| reply.run));
     transaction.hint_all(published.map(|run| Hint::Published(run.shard())));
     Ok(())
-}
-
-/// Usually there are none: then no run that ends is looked up among them.
-async fn has_suspects(transaction: &mut Transaction) -> Result<bool, StoreError> {
-    Ok(transaction.fetch_first(sql("select 1 from suspects limit 1")).await?.is_some())
 }
 
 /// No run is named as a suspect twice.

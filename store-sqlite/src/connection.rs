@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Either};
 
 use crate::error::{leaves_transaction, store_error};
-use crate::values::{Arguments, Value};
+use crate::values::{Arguments, Column, Value, get};
 
 /// The longest list of values in one statement. SQLite allows 32,766 parameters.
 const ROWS_MAX: usize = 256;
@@ -101,6 +101,14 @@ impl Connection {
         statement: Statement,
     ) -> Result<Option<SqliteRow>, StoreError> {
         Ok(self.fetch(statement).await?.into_iter().next())
+    }
+
+    /// Executes a statement, and returns the first value of its first row.
+    pub(crate) async fn fetch_value<T: Column>(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Option<T>, StoreError> {
+        self.fetch_first(statement).await?.map(|row| get(&row, 0)).transpose()
     }
 
     /// Executes a statement, and passes its rows on until `keep` returns false. Later rows are not read, but for a few.

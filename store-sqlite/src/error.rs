@@ -8,6 +8,7 @@ use pgworkflows_core::store::StoreError;
 mod code {
     pub(super) const BUSY: i32 = 5;
     pub(super) const READONLY: i32 = 8;
+    pub(super) const IOERR: i32 = 10;
     pub(super) const CORRUPT: i32 = 11;
     pub(super) const FULL: i32 = 13;
     pub(super) const CANTOPEN: i32 = 14;
@@ -50,6 +51,12 @@ pub(crate) fn store_error(file: &Path, error: sqlx::Error) -> StoreError {
             format!(
                 "`{file}` is locked by a program that does not belong to PgWorkflows, such as an open transaction of a SQLite \
                  shell ({error}): end it"
+            ),
+            error,
+        ),
+        Some(code::IOERR) => unavailable(
+            format!(
+                "`{file}` cannot be read or written ({error}): see whether its disk is there, and has no errors"
             ),
             error,
         ),

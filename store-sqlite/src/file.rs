@@ -1,6 +1,6 @@
 //! The file: which one it is, and how connections to it are opened. It must not know a table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::connection::Connection;
 use crate::error::store_error;
+use crate::place::beside;
 
 /// How long a statement waits for a lock of SQLite. Processes wait for their turn elsewhere, so only a program that does not
 /// belong to PgWorkflows makes it wait.
@@ -35,6 +36,10 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: Arc<Path>,
+    /// The same without links: the files beside it are there.
+    pub(crate) resolved: PathBuf,
+    /// Whether it may be created, and brought up to date.
+    pub(crate) migrate: bool,
     pub(crate) size_max: Option<u64>,
     pub(crate) verify: bool,
 }
@@ -86,6 +91,11 @@ impl File {
         Ok(Connection::new(connected, Arc::clone(&self.path)))
     }
 
+    /// How long the write-ahead log is.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        beside(&self.resolved, "-wal").metadata().map_or(0, |found| found.len())
+    }
+
     /// The error of something beside the database itself.
     pub(crate) fn unavailable(&self, what: &str, error: &std::io::Error) -> StoreError {
         StoreError::unavailable(format!("`{}`: {what} failed: {error}", self.path.display()))
@@ -101,7 +111,13 @@ mod tests {
     #[test]
     fn commits_wait_for_the_disk() {
         let path = std::env::temp_dir().join(format!("pgworkflows-file-{}.db", std::process::id()));
-        let file = File { path: path.as_path().into(), size_max: None, verify: false };
+        let file = File {
+            path: path.as_path().into(),
+            resolved: path.clone(),
+            migrate: true,
+            size_max: None,
+            verify: false,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut connection = file.connect_writer().await.unwrap();

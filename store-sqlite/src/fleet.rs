@@ -81,9 +81,9 @@ impl Fleet {
         let mut fleet = Self { live, shards };
         for row in connection.fetch(sql(NEEDS).bind(queue)).await? {
             let (id, workflow): (ShardId, Name) = (get(&row, 0)?, get(&row, 1)?);
-            fleet.shards.iter_mut().filter(|shard| shard.id == id).for_each(|shard| {
-                shard.needs.insert(workflow.clone());
-            });
+            if let Ok(place) = fleet.shards.binary_search_by_key(&id, |shard| shard.id) {
+                fleet.shards[place].needs.insert(workflow);
+            }
         }
         Ok(fleet)
     }

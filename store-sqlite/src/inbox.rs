@@ -35,8 +35,7 @@ pub(crate) async fn read(connection: &mut Connection, read: &InboxRead) -> Resul
     if read.shards.is_empty() {
         return Ok(InboxPage { messages: Vec::new(), cursor: read.cursor.clone(), more: false, now: now() });
     }
-    let row = connection.fetch_first(sql(LAST)).await?;
-    let last: InboxNo = row.map_or(Ok(InboxNo::new(0)), |row| get(&row, 0))?;
+    let last = connection.fetch_value(sql(LAST)).await?.unwrap_or(InboxNo::new(0));
     if after > last {
         return Err(StoreError::fenced("the inbox cursor is ahead of the store: commits were lost"));
     }

@@ -1,18 +1,19 @@
 //! Decides which lease may write to which shard: queues, claims, heartbeats, takeovers, releases. It must not know what is
 //! written. Every time is that of the machine's clock in the transaction.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, LeaseId, Name, RunId, ShardId};
 use pgworkflows_core::store::{
-    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Queue,
-    Release, Standing, StoreError, Suspect, SuspectStage,
+    Build, Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat,
+    Queue, Release, Standing, StoreError, Suspect, SuspectStage,
 };
 
 use crate::chain::{Known, known};
 use crate::connection::{Listed, sql};
-use crate::fleet::{Fleet, join};
+use crate::fleet::{Fleet, Shard, join};
 use crate::transaction::{Transaction, now};
 use crate::values::{Arguments, get};
 use crate::{executors, inbox};
@@ -106,8 +107,7 @@ pub(crate) async fn open_queue(
     if let Some(queue) = find_queue(transaction, name).await? {
         return Ok(queue);
     }
-    let row = transaction.fetch_first(sql(QUEUES_END)).await?;
-    let first: u16 = row.map_or(Ok(0), |row| get(&row, 0))?;
+    let first = transaction.fetch_value::<u16>(sql(QUEUES_END)).await?.unwrap_or(0);
     if name.is_empty() || shards == 0 || shards > ShardId::COUNT - first {
         return Err(StoreError::misconfigured(format!(
             "queue `{name}` cannot have {shards} shards: it needs a name and at least 1, and all queues together have {} at \
@@ -151,11 +151,11 @@ pub(crate) async fn claim(transaction: &mut Transaction, claim: &Claim) -> Resul
     let claim_id = ClaimId::new(random_id(transaction).await?);
     let add = |a: &mut Arguments, shard: &ShardId| _ = a.add(*shard).add(id).add(claim_id);
     transaction.execute_all(&TAKE, &taken, add).await?;
-    forget_needs(transaction, &claim.queue, id, claim).await?;
 
     let fleet = Fleet::load(transaction, now, &claim.queue).await?;
-    let owned = fleet.shards.into_iter().filter(|shard| shard.owner == Some(id));
-    let shards = owned.map(|shard| ClaimedShard {
+    let mut owned: Vec<Shard> = fleet.shards.into_iter().filter(|shard| shard.owner == Some(id)).collect();
+    forget_needs(transaction, &mut owned, &claim.build).await?;
+    let shards = owned.into_iter().map(|shard| ClaimedShard {
         shard: shard.id,
         claim: shard.claim,
         next_position: shard.next_position,
@@ -200,38 +200,31 @@ async fn make_lease(
 
 /// An id that was never given.
 pub(crate) async fn random_id(transaction: &mut Transaction) -> Result<u64, StoreError> {
-    let row = transaction.fetch_first(sql(RANDOM_ID)).await?;
-    row.map_or(Ok(0), |row| get(&row, 0))
+    Ok(transaction.fetch_value(sql(RANDOM_ID)).await?.unwrap_or(0))
 }
 
 /// The owner of shards does not know these workflows, so nobody begins runs of them while it lives: those without an open run are
 /// needed no longer. This reads all open runs, but only for workflows that no worker knows any more.
 async fn forget_needs(
     transaction: &mut Transaction,
-    queue: &str,
-    id: LeaseId,
-    claim: &Claim,
+    owned: &mut [Shard],
+    build: &Build,
 ) -> Result<(), StoreError> {
-    let fleet = Fleet::load(transaction, now(), queue).await?;
-    let own = fleet.shards.iter().filter(|shard| shard.owner == Some(id));
-    let needs = own.flat_map(|shard| shard.needs.iter().map(|need| (shard.id, need)));
-    let unknown: Vec<(ShardId, &Name)> =
-        needs.filter(|(_, need)| !claim.build.workflows.contains(*need)).collect();
-    let mut workflows: Vec<&Name> = unknown.iter().map(|(_, need)| *need).collect();
-    workflows.sort_unstable();
-    workflows.dedup();
+    let needed: BTreeSet<&Name> = owned.iter().flat_map(|shard| &shard.needs).collect();
+    let unknown: Vec<&Name> = needed.into_iter().filter(|need| !build.workflows.contains(*need)).collect();
     let rows =
-        transaction.fetch_all(&OPEN_NEEDS, &workflows, |a, name| _ = a.add(name.as_str()), |_| {}).await?;
+        transaction.fetch_all(&OPEN_NEEDS, &unknown, |a, name| _ = a.add(name.as_str()), |_| {}).await?;
     let open = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?)));
-    let open: Vec<(ShardId, Name)> = open.collect::<Result<_, StoreError>>()?;
-    let is_over = |(shard, need): &&(ShardId, &Name)| {
-        !open.iter().any(|(open_shard, workflow)| open_shard == shard && workflow == *need)
-    };
-    let over: Vec<_> = unknown.iter().filter(is_over).collect();
+    let open: BTreeSet<(ShardId, Name)> = open.collect::<Result<_, StoreError>>()?;
+    let mut over = Vec::new();
+    for Shard { id, needs, .. } in owned {
+        let is_over = |need: &Name| !build.workflows.contains(need) && !open.contains(&(*id, need.clone()));
+        over.extend(needs.extract_if(.., is_over).map(|need| (*id, need)));
+    }
     transaction
         .execute_all(&FORGET_NEED, &over, |a, (shard, need)| _ = a.add(*shard).add(need.as_str()))
-        .await?;
-    Ok(())
+        .await
+        .map(drop)
 }
 
 /// Fences the expired leases of others.
@@ -287,9 +280,9 @@ async fn heartbeat_of_lease(
         heartbeat;
     let standing = Standing::default();
     let lost = LeaseAnswer { lease: *lease, held: false, shards: 0, standing, mail: false, due: false };
-    let Some(row) = transaction.fetch_first(sql(HELD).bind(*lease)).await? else { return Ok(lost) };
-    if get::<AppendNo>(&row, 0)? < *committed {
-        // Commits were lost.
+    let last: Option<AppendNo> = transaction.fetch_value(sql(HELD).bind(*lease)).await?;
+    // None: it was fenced. An older one: commits were lost.
+    if last.is_none_or(|last| last < *committed) {
         return Ok(lost);
     }
     // An expired lease is valid until it is fenced.

@@ -31,7 +31,8 @@
 //!
 //! Copy the file with `sqlite3 runs.db ".backup copy.db"` or `vacuum into`, never with `cp` while a process has it open. A copy
 //! that is put in the place of the file while no process has it open looks like a database that lost commits: all that is in the
-//! copy goes on from there.
+//! copy goes on from there. A process under which the file is moved or replaced writes nothing more: its calls fail, and say so,
+//! until the file is back or the process is started again.
 //!
 //! # What it has not
 //!

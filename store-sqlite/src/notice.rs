@@ -77,8 +77,8 @@ impl Notices {
             return Ok(());
         }
         let insert = sql("insert into hints (process, hints) values (?, ?) returning number");
-        let row = transaction.fetch_first(insert.bind(self.process).bind(&*write(hints))).await?;
-        let number: i64 = row.map_or(Ok(0), |row| get(&row, 0))?;
+        let insert = insert.bind(self.process).bind(&*write(hints));
+        let number = transaction.fetch_value::<i64>(insert).await?.unwrap_or(0);
         if number % ROWS_DELETED == 0 {
             let delete = sql("delete from hints where number <= ?");
             transaction.execute(delete.bind(number - ROWS_KEPT)).await?;
@@ -90,7 +90,7 @@ impl Notices {
     pub(crate) fn start(self: &Arc<Self>, file: Arc<File>) -> Result<(), StoreError> {
         let cannot = |error: std::io::Error| file.unavailable("the thread that looks for changes", &error);
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
-        let mut watcher = Watcher { file: Arc::clone(&file), connection: None, version: 0, read: 0 };
+        let mut watcher = Watcher { file: Arc::clone(&file), reading: None };
         let notices = Arc::downgrade(self);
         let builder = std::thread::Builder::new().name("pgworkflows-sqlite-hints".to_owned());
         let thread = builder.spawn(move || watcher.run(&runtime, &notices)).map_err(cannot)?;
@@ -100,14 +100,20 @@ impl Notices {
     }
 }
 
-/// What a process has seen of the commits of others.
+/// Looks for the hints of other processes.
 struct Watcher {
     file: Arc<File>,
-    connection: Option<Connection>,
-    /// The last answer to `pragma data_version`, which means something on one connection only.
+    /// `None` before the first look, and after a failure.
+    reading: Option<Reading>,
+}
+
+/// What was seen of the commits of others, on one connection: the counter means something on that one only.
+struct Reading {
+    connection: Connection,
+    /// The last answer to `pragma data_version`.
     version: i64,
     /// The number of the last row that was read.
-    read: i64,
+    number: i64,
 }
 
 impl Watcher {
@@ -126,7 +132,6 @@ impl Watcher {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "changes of other processes are found by polling alone");
-                    self.connection = None;
                     notices.send(&[Hint::Missed]);
                     RETRY_AFTER
                 }
@@ -136,32 +141,57 @@ impl Watcher {
         }
     }
 
-    /// The hints of other processes since the last call.
+    /// The hints of other processes since the last call. A failure leaves nothing to continue from.
     async fn news(&mut self, own: i64) -> Result<Vec<Hint>, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.file.connect_reader().await?,
-        };
-        let row = connection.fetch_first(sql("pragma data_version")).await?;
-        let version: i64 = row.map_or(Ok(0), |row| get(&row, 0))?;
-        let mut hints = Vec::new();
-        if version != self.version {
-            let select = sql("select number, process, hints from hints where number > ? order by number");
-            for row in connection.fetch(select.bind(self.read)).await? {
-                let (number, process): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
-                if number > self.read + 1 {
-                    hints.push(Hint::Missed);
-                }
-                self.read = number;
-                if process != own {
-                    hints.extend(read(&get::<String>(&row, 2)?));
-                }
+        let (reading, hints) = match self.reading.take() {
+            Some(mut reading) => {
+                let hints = reading.next(own).await?;
+                (reading, hints)
             }
-            self.version = version;
-        }
-        self.connection = Some(connection);
+            // What was committed before is not read: there may be a long list of it.
+            None => (Reading::begin(&self.file).await?, vec![Hint::Missed]),
+        };
+        self.reading = Some(reading);
         Ok(hints)
     }
+}
+
+impl Reading {
+    /// Begins after what is there.
+    async fn begin(file: &File) -> Result<Self, StoreError> {
+        let mut connection = file.connect_reader().await?;
+        // First the counter: what is committed in between is looked for, and was read already.
+        let version = version(&mut connection).await?;
+        let last = sql("select coalesce(max(number), 0) from hints");
+        let number = connection.fetch_value(last).await?.unwrap_or(0);
+        Ok(Self { connection, version, number })
+    }
+
+    async fn next(&mut self, own: i64) -> Result<Vec<Hint>, StoreError> {
+        let version = version(&mut self.connection).await?;
+        let mut hints = Vec::new();
+        if version == self.version {
+            return Ok(hints);
+        }
+        let select = sql("select number, process, hints from hints where number > ? order by number");
+        for row in self.connection.fetch(select.bind(self.number)).await? {
+            let (number, process): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+            if number > self.number + 1 {
+                hints.push(Hint::Missed);
+            }
+            self.number = number;
+            if process != own {
+                hints.extend(read(&get::<String>(&row, 2)?));
+            }
+        }
+        self.version = version;
+        Ok(hints)
+    }
+}
+
+/// A number that changes when another connection commits.
+async fn version(connection: &mut Connection) -> Result<i64, StoreError> {
+    Ok(connection.fetch_value(sql("pragma data_version")).await?.unwrap_or(0))
 }
 
 /// Hints as text: `mail 1`, `tasks 77` and so on, one a line.

@@ -1,7 +1,7 @@
 //! Checks where a file is to be, before anything is opened. It must not know what is in the file.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgworkflows_core::store::StoreError;
 
@@ -14,6 +14,9 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
             "the path of the database file is empty: give one, such as `sqlite:runs.db`".to_owned(),
         );
     }
+    if path.to_str().is_none() {
+        return refuse(format!("`{shown}` is not UTF-8, as SQLite needs it: give another path"));
+    }
     match path.metadata() {
         Ok(found) if found.is_dir() => {
             return refuse(format!(
@@ -25,13 +28,21 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
                 "`{shown}` is read-only: allow this user to write it, or copy it elsewhere"
             ));
         }
+        Ok(found) if !found.is_file() => {
+            return refuse(format!(
+                "`{shown}` is a device, a pipe or a socket: give the path of a plain file"
+            ));
+        }
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return refuse(format!("`{shown}` cannot be looked at: {error}")),
     }
     let directory = directory_of(path);
     match directory.metadata() {
-        Ok(found) if found.is_dir() => check_file_system(path, directory),
+        Ok(found) if found.is_dir() => {
+            let resolved = resolve(path);
+            check_file_system(path, resolved.as_deref().map_or(directory, directory_of))
+        }
         Ok(_) => refuse(format!("`{}`, where `{shown}` is to be, is not a directory", directory.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => refuse(format!(
             "the directory `{}` of `{shown}` does not exist: create it, or give another path",
@@ -39,6 +50,40 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
         )),
         Err(error) => refuse(format!("`{}` cannot be looked at: {error}", directory.display())),
     }
+}
+
+/// The path without links, so that all who open the file find the same files beside it; its directory may be a link, too.
+pub(crate) fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.canonicalize(), path.file_name()) {
+        (Err(error), Some(name)) if error.kind() == ErrorKind::NotFound => {
+            Ok(directory_of(path).canonicalize()?.join(name))
+        }
+        (resolved, _) => resolved,
+    }
+}
+
+/// A file beside the database.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Tells a file from another one that takes its place: its device and its number there.
+pub(crate) type Identity = (u64, u64);
+
+/// Which file a path leads to.
+#[cfg(unix)]
+pub(crate) fn identity(path: &Path) -> std::io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    path.metadata().map(|found| (found.dev(), found.ino()))
+}
+
+/// Which file a path leads to. Elsewhere a file that is open is neither deleted nor replaced.
+#[cfg(not(unix))]
+pub(crate) fn identity(path: &Path) -> std::io::Result<Identity> {
+    path.metadata().map(|_| (0, 0))
 }
 
 /// The directory of a file.

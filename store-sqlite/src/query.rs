@@ -157,8 +157,7 @@ impl StoreQuery for SqliteStore {
 
     async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError> {
         let mut reader = self.0.readers.take().await?;
-        let Some(row) = reader.fetch_first(sql(QUEUE).bind(name)).await? else { return Ok(None) };
-        let shard_count = get(&row, 0)?;
+        let Some(shard_count) = reader.fetch_value(sql(QUEUE).bind(name)).await? else { return Ok(None) };
         let live = Fleet::load(&mut reader, now(), name).await?.live;
         let mut leases = Vec::with_capacity(live.len());
         for lease in live {
@@ -208,8 +207,7 @@ impl StoreQuery for SqliteStore {
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         let mut reader = self.0.readers.take().await?;
-        let row = reader.fetch_first(sql(FIND).bind(workflow).bind(key)).await?;
-        row.map(|row| get(&row, 0)).transpose()
+        reader.fetch_value(sql(FIND).bind(workflow).bind(key)).await
     }
 
     async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError> {

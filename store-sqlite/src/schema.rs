@@ -17,12 +17,19 @@ const APPLICATION: i64 = 0x7067_7766;
 const CONTENT: &str = "select application_id, user_version, (select count(*) from sqlite_schema)
     from pragma_application_id, pragma_user_version";
 
-/// Refuses a file that is no store of this version or an older one.
+/// Refuses a file that is no store of this version or an older one, or that lacks migrations which are not wanted.
 pub(crate) async fn check(file: &File) -> Result<(), StoreError> {
-    if file.path.exists() {
-        version(file, &mut file.connect_visitor().await?).await?;
+    let applied =
+        if file.path.exists() { version(file, &mut file.connect_visitor().await?).await? } else { 0 };
+    if file.migrate || applied == MIGRATIONS.len() {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::misconfigured(format!(
+        "`{}` lacks {} of {} migrations: run `pgworkflows migrate`, or open it once with `migrate(true)`",
+        file.path.display(),
+        MIGRATIONS.len() - applied,
+        MIGRATIONS.len()
+    )))
 }
 
 /// Brings the file up to date, or creates its content, and returns the connection that writes.

@@ -51,7 +51,7 @@ impl SqliteStore {
     async fn open_file(file: File) -> Result<Self, StoreError> {
         let file = Arc::new(file);
         schema::check(&file).await?;
-        let queue = turn::Queue::of(&file.path)
+        let queue = turn::Queue::of(&file.resolved)
             .map_err(|error| StoreError::misconfigured(format!(
                 "the lock files beside `{}` cannot be opened: {error}; give this user the right to create files there",
                 file.path.display()
@@ -66,12 +66,12 @@ impl SqliteStore {
 }
 
 impl Builder {
-    /// Opens the file, creates it if it does not exist, and brings its schema up to date.
+    /// Opens the file, creates it if it does not exist, and brings its schema up to date, unless [`migrate`](Self::migrate) is off.
     ///
     /// # Errors
-    /// * [`StoreError::Misconfigured`]: the path is that of a directory, of a file that is read-only, is no SQLite database, or
-    ///   belongs to another program or a newer version; or its directory does not exist, is not writable, or is on a network file
-    ///   system.
+    /// * [`StoreError::Misconfigured`]: the path is not UTF-8, or is that of a directory, of a device, of a file that is read-only, is
+    ///   no SQLite database, or belongs to another program or a newer version; its directory does not exist, is not writable, or is
+    ///   on a network file system; or a migration is missing that is not wanted.
     /// * [`StoreError::Unavailable`]: the disk is full, or another program has the file locked.
     /// * [`StoreError::Corrupt`]: the file is damaged.
     pub async fn open(self) -> Result<SqliteStore, StoreError> {

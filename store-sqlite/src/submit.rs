@@ -53,8 +53,7 @@ pub(crate) async fn submit(
 }
 
 async fn check_shards(transaction: &mut Transaction, submissions: &[Submission]) -> Result<(), StoreError> {
-    let row = transaction.fetch_first(sql(SHARDS)).await?;
-    let shards: u16 = row.map_or(Ok(0), |row| get(&row, 0))?;
+    let shards = transaction.fetch_value::<u16>(sql(SHARDS)).await?.unwrap_or(0);
     match submissions.iter().find(|submission| submission.run.shard().get() >= shards) {
         Some(Submission { run, .. }) => Err(StoreError::limit_exceeded(format!(
             "run {run} lives in shard {}, which belongs to no queue",

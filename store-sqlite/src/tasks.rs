@@ -168,14 +168,12 @@ async fn check_executor(
     id: ExecutorId,
     acknowledged: u64,
 ) -> Result<u64, StoreError> {
-    let row = transaction.fetch_first(sql(EXECUTOR).bind(id)).await?;
-    let row =
-        row.ok_or_else(|| StoreError::fenced(format!("executor {id} was fenced, or is not known here")))?;
-    match get(&row, 0)? {
-        renewals if renewals >= acknowledged => Ok(renewals),
-        _ => Err(StoreError::fenced(format!(
+    match transaction.fetch_value(sql(EXECUTOR).bind(id)).await? {
+        Some(renewals) if renewals >= acknowledged => Ok(renewals),
+        Some(_) => Err(StoreError::fenced(format!(
             "renewal {acknowledged} of executor {id} is missing: commits were lost"
         ))),
+        None => Err(StoreError::fenced(format!("executor {id} was fenced, or is not known here"))),
     }
 }
 

@@ -10,7 +10,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::place::beside;
 
 /// A process's place at the queue.
 #[derive(Debug)]
@@ -55,13 +57,6 @@ fn lock(file: &File) -> io::Result<()> {
             locked => return locked,
         }
     }
-}
-
-/// A file beside the database.
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]

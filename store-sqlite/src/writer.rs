@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Connection, sql};
 use crate::file::File;
 use crate::notice::Notices;
+use crate::place::{self, Identity};
 use crate::schema;
 use crate::transaction::{Transaction, distinct};
 use crate::turn::Queue;
@@ -30,6 +31,12 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// After so much time, a transaction is committed, because others wait.
 const TIME_MAX: Duration = Duration::from_millis(20);
+
+/// When the write-ahead log is longer than this, it is emptied.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// If somebody reads for so long that the log cannot be emptied, that is tried again after this time.
+const EMPTY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many calls wait at most before a caller has to wait until its call can.
 const WAITING_MAX: usize = 1024;
@@ -62,7 +69,9 @@ impl Writer {
             };
             // An error means that the caller does not wait any more; then nobody has the writer.
             drop(answer.send(Ok(())));
-            Thread { file, notices, waiting, next: VecDeque::new(), connection }.run(&runtime, &queue);
+            let (identity, next) = (place::identity(&file.path).ok(), VecDeque::new());
+            Thread { file, identity, notices, waiting, next, connection, held_up: None }
+                .run(&runtime, &queue);
         };
         let builder = std::thread::Builder::new().name("pgworkflows-sqlite".to_owned());
         builder.spawn(begin).map_err(|error| cannot_start(&error))?;
@@ -140,12 +149,16 @@ where
 
 struct Thread {
     file: Arc<File>,
+    /// Which file it was when it was opened.
+    identity: Option<Identity>,
     notices: Arc<Notices>,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     /// Calls that were received, and did not fit into the last transaction.
     next: VecDeque<Box<dyn Job>>,
     /// `None` after a failure: then it is opened again.
     connection: Option<Connection>,
+    /// When the write-ahead log could not be emptied.
+    held_up: Option<Instant>,
 }
 
 impl Thread {
@@ -174,12 +187,42 @@ impl Thread {
         }
     }
 
+    /// Refuses to write to a file that nobody will find: what is acknowledged has to be there when the file is opened again.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let found = place::identity(&self.file.path);
+        if found.as_ref().is_ok_and(|found| Some(*found) == self.identity) {
+            return Ok(());
+        }
+        let why = found.err().map(|error| format!(" ({error})")).unwrap_or_default();
+        Err(StoreError::misconfigured(format!(
+            "`{}` was deleted, moved or replaced while this program had it open{why}, so nothing is written any more: put the file \
+             back, or start the program again",
+            self.file.path.display()
+        )))
+    }
+
+    /// Empties the write-ahead log once it is long. SQLite begins it anew at a moment at which nobody reads, and busy processes leave
+    /// no such moment. Here it waits for those who read, while nobody writes; and not for one who reads for long.
+    async fn limit_log(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        let was_tried = self.held_up.is_some_and(|at| at.elapsed() < EMPTY_AGAIN);
+        if was_tried || self.file.log_bytes() <= LOG_BYTES_MAX {
+            return Ok(());
+        }
+        connection.execute(sql("pragma busy_timeout = 250")).await?;
+        let is_read = connection.fetch_value(sql("pragma wal_checkpoint(truncate)")).await?.unwrap_or(true);
+        connection.execute(sql("pragma busy_timeout = 5000")).await?;
+        self.held_up = is_read.then(Instant::now);
+        Ok(())
+    }
+
     /// Executes the calls that wait, as many as fit, and commits. Returns their hints.
     async fn transact(&mut self, done: &mut Vec<Box<dyn Job>>) -> Result<Vec<Hint>, StoreError> {
-        let connection = match self.connection.take() {
+        self.check_place()?;
+        let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.file.connect_writer().await?,
         };
+        self.limit_log(&mut connection).await?;
         let mut transaction = Transaction::new(connection, self.file.verify);
         let outcome = self.execute_and_commit(&mut transaction, done).await;
         if outcome.is_ok() {

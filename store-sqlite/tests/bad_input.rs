@@ -70,6 +70,22 @@ async fn newer_schema_is_refused() {
 }
 
 #[tokio::test]
+async fn file_without_tables_stays_as_it_is_if_no_migration_is_wanted() {
+    let directory = Directory::new("unmigrated");
+    let file = directory.file("runs.db");
+    let look = async || SqliteStore::builder(&file).migrate(false).open().await;
+    for _ in ["no file", "an empty one"] {
+        let refused = look().await.unwrap_err().to_string();
+        assert!(refused.contains("runs.db` lacks 1 of 1 migrations"), "{refused}");
+        assert!(!file.exists() || file.metadata().unwrap().len() == 0);
+        std::fs::write(&file, "").unwrap();
+    }
+    assert!(!directory.file("runs.db-now").exists());
+    drop(SqliteStore::open(&file).await.unwrap());
+    look().await.unwrap().queue("default", 4).await.unwrap();
+}
+
+#[tokio::test]
 async fn path_where_no_file_can_be_is_refused() {
     let directory = Directory::new("path");
     expect_refused(&directory.file("missing/runs.db"), &["does not exist", "create it"]).await;
@@ -78,8 +94,30 @@ async fn path_where_no_file_can_be_is_refused() {
     let beside_a_file = directory.file("file/runs.db");
     assert!(matches!(SqliteStore::open(&beside_a_file).await, Err(StoreError::Misconfigured { .. })));
     assert!(matches!(SqliteStore::open("").await, Err(StoreError::Misconfigured { .. })));
+    expect_refused(Path::new("/dev/null"), &["a device", "plain file"]).await;
     let small = SqliteStore::builder(directory.file("small.db")).size_max(1000).open().await;
     assert!(small.unwrap_err().to_string().contains("1048576"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn path_that_sqlite_cannot_have_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let directory = Directory::new("bytes");
+    let file = directory.file(std::ffi::OsStr::from_bytes(b"runs\xff.db"));
+    expect_refused(&file, &["not UTF-8", "another path"]).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn file_behind_a_link_has_one_queue_of_processes() {
+    let directory = Directory::new("link");
+    let (file, link) = (directory.file("runs.db"), directory.file("link.db"));
+    drop(SqliteStore::open(&file).await.unwrap());
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    SqliteStore::open(&link).await.unwrap().queue("default", 4).await.unwrap();
+    assert!(directory.file("runs.db-now").exists() && !directory.file("link.db-now").exists());
 }
 
 #[tokio::test]

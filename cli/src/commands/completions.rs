@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::answer::Answers;
 use crate::args::Arguments;
@@ -17,6 +18,7 @@ impl Completions {
     pub(super) fn run(&self, answers: Answers) -> Result<Code, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "pgworkflows", &mut script);
-        answers.line(String::from_utf8_lossy(&script))
+        let script = String::from_utf8_lossy(&script);
+        answers.give(&script, &json!({"shell": self.shell.to_string(), "script": script}))
     }
 }

@@ -10,6 +10,7 @@ use crate::args::Global;
 use crate::commands::top::Top;
 use crate::connect::Migrate;
 use crate::failure::{Code, Failure};
+use crate::shell;
 
 /// Makes a store in a SQLite file, if it is not there yet, says how to use it, and shows it on a terminal as `top` does. It executes
 /// no workflow: start your program with the same address. If an address is given, it shows that store instead, and changes nothing.
@@ -28,7 +29,11 @@ impl Dev {
         // The environment may name the database of a production, which is looked at, and no more.
         let (url, migrate) = match &global.url {
             Some(url) => (url.clone(), Migrate::No),
-            None => (format!("sqlite:{}", self.file), Migrate::Yes),
+            // Absolute, because the other shell may be elsewhere.
+            None => {
+                let file = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone().into());
+                (format!("sqlite:{}", file.display()), Migrate::Yes)
+            }
         };
         let global = Global { url: Some(url.clone()), ..global.clone() };
         let store = global.open(migrate).await?;
@@ -36,11 +41,12 @@ impl Dev {
         let shown = if url.starts_with("sqlite:") { url.as_str() } else { "…" };
         let text = format!(
             "The runs are in {}. In another shell:\n\n  \
-             export PGWORKFLOWS_URL={shown}\n  \
+             export PGWORKFLOWS_URL={}\n  \
              pgworkflows runs start hello '\"Ada\"' --key hello:1\n  \
              pgworkflows runs why --workflow hello --key hello:1\n\n\
-             A program executes them with `pgworkflows::connect(\"{shown}\")` and a worker that knows workflow `hello`.",
-            store.place
+             A program executes them with `pgworkflows::connect({shown:?})` and a worker that knows workflow `hello`.",
+            store.place,
+            shell::word(shown)
         );
         answers.give(text, &json!({"url": shown}))?;
         if answers.json || !std::io::stdout().is_terminal() {

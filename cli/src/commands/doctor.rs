@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::connect::{Connected, is_postgres};
 use crate::failure::{Code, Failure};
 use crate::progress;
+use crate::visible::{indented, visible};
 
 /// Stalled runs are counted up to here.
 const STALLED_SHOWN: u32 = 1000;
@@ -60,7 +61,7 @@ fn word(verdict: Verdict) -> &'static str {
 impl Doctor {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         let findings = progress::shown("examining", examine(global)).await?;
-        answers.give(shown(&findings), &json!({"findings": findings}))?;
+        answers.give_styled(shown(&findings), &json!({"findings": findings}))?;
         let has = |verdict: &str| findings.iter().any(|finding| finding.verdict == verdict);
         let unreachable = |finding: &Finding| finding.check == "connection" && finding.verdict == "wrong";
         Ok(if findings.iter().any(unreachable) {
@@ -174,8 +175,9 @@ fn shown(findings: &[Finding]) -> String {
             _ => anstyle::AnsiColor::Red,
         };
         let style = anstyle::Style::new().fg_color(Some(colour.into()));
-        lines.push(format!("{style}{verdict:<8}{style:#} {check:<14} {found}"));
-        lines.extend(advice.iter().map(|advice| format!("{:24}{advice}", "")));
+        let told = |text: &str| visible(&indented(text, 24)).into_owned();
+        lines.push(format!("{style}{verdict:<8}{style:#} {check:<14} {}", told(found)));
+        lines.extend(advice.iter().map(|advice| format!("{:24}{}", "", told(advice))));
     }
     lines.join("\n")
 }

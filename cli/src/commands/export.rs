@@ -35,13 +35,14 @@ impl Export {
         let id = run.run_id();
         let history = match progress::shown("reading the history", run.export()).await {
             Ok(history) => history,
-            Err(error) => return Err(store.unknown_here(id, error.into()).await),
+            Err(error) => return Err(store.advise(id, error.into()).await),
         };
-        let text = serde_json::to_string_pretty(&history)
-            .map_err(|error| Failure::new(Code::Failed, "io", format!("run {id}: {error}")))?;
         match &self.output {
-            None => answers.line(text),
+            // It is JSON, whoever reads it.
+            None => Answers { json: true }.give("", &history),
             Some(path) => {
+                let text = serde_json::to_string_pretty(&history)
+                    .map_err(|error| Failure::new(Code::Failed, "io", format!("run {id}: {error}")))?;
                 self.write(path, &text)?;
                 self.answer(path, &history, answers)
             }
@@ -61,7 +62,7 @@ impl Export {
             ));
         }
         let beside = format!("{path}.{}.part", std::process::id());
-        let written = std::fs::File::create(&beside)
+        let written = std::fs::File::create_new(&beside)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| std::fs::rename(&beside, path));
         written.map_err(|error| {

@@ -29,12 +29,7 @@ impl Queues {
             queues.retain(|queue| queue.name == *name);
             tasks.retain(|tasks| tasks.queue == *name);
             if queues.is_empty() && tasks.is_empty() {
-                let message = format!(
-                    "there is no queue `{name}` in {}: a worker that serves it, or a client that starts a run in it, \
-                     creates it; `pgworkflows queues` lists all",
-                    store.place
-                );
-                return Err(Failure::new(Code::NotFound, "unknown-queue", message));
+                return Err(Failure::unknown_queue(name, &store.place));
             }
         }
         let text = shown(&queues, &tasks, store.now().await?);

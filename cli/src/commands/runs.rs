@@ -80,7 +80,7 @@ async fn describe(store: &Connected, target: &Target) -> Result<RunInfo, Failure
     let described = progress::shown("reading the run", run.describe()).await;
     match described {
         Ok(info) => Ok(info),
-        Err(error) => Err(store.unknown_here(run.run_id(), error.into()).await),
+        Err(error) => Err(store.advise(run.run_id(), error.into()).await),
     }
 }
 
@@ -98,7 +98,7 @@ where
     let run = target.find(store).await?;
     let id = run.run_id();
     if let Err(error) = progress::shown("asking", request(&run)).await {
-        return Err(store.unknown_here(id, error.into()).await);
+        return Err(store.advise(id, error.into()).await);
     }
     answers.give(format!("run {id}: {asked}"), &json!({"run_id": id, "asked": asked}))
 }

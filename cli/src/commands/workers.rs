@@ -24,7 +24,12 @@ impl Workers {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         let store = global.connect().await?;
         let mut queues = progress::shown("reading the workers", store.client.queues()).await?;
-        queues.retain(|queue| self.queue.as_ref().is_none_or(|name| queue.name == *name));
+        if let Some(name) = &self.queue {
+            queues.retain(|queue| queue.name == *name);
+            if queues.is_empty() {
+                return Err(Failure::unknown_queue(name, &store.place));
+            }
+        }
         answers.give(shown(&queues, store.now().await?), &value(&queues))
     }
 }

@@ -6,6 +6,7 @@ use pgworkflows::client::Wait;
 
 use super::{LATE_SECONDS, Reason};
 use crate::age::{self, ago, ahead};
+use crate::shell;
 use crate::situation::{Call, Situation, Tasks};
 
 /// Why a run that waits for this does not go on.
@@ -19,7 +20,7 @@ pub(super) fn reason(s: &Situation, wait: &Wait) -> Reason {
         Wait::Signal { name, .. } => reason(
             "signal",
             format!("it waits for signal `{name}`"),
-            format!("whoever sends it: `pgworkflows runs signal {run} {name} '<json>'`"),
+            format!("whoever sends it: `pgworkflows runs signal {run} {} '<json>'`", shell::word(name)),
         ),
         Wait::Update { name, .. } => reason(
             "update",

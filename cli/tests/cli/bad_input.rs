@@ -19,6 +19,8 @@ async fn address_that_is_missing_or_unknown_is_refused() {
     away.refused(5, &["database `app` at 127.0.0.1:1 as user `app`"]);
     let no_file = run(Some("sqlite:/no/such/runs.db"), &["runs", "list"]).await;
     no_file.refused(3, &["there is no file `/no/such/runs.db`", "pgworkflows migrate"]);
+    run(Some("sqlite:"), &["runs", "list"]).await.refused(2, &["it has no path", "`sqlite:runs.db`"]);
+    run(Some("sqlite::memory:"), &["runs", "list"]).await.refused(2, &["a store in memory is at `memory:`"]);
     run(Some("memory:"), &["top"]).await.refused(2, &["draws on a terminal", "runs list --json"]);
     run(Some("memory:"), &["runs", "list", "--schema", "No Schema"])
         .await

@@ -9,3 +9,4 @@ mod files;
 mod look;
 mod payloads;
 mod secrets;
+mod terminal;

@@ -6,6 +6,15 @@ pub(crate) fn printable(text: &str, chars_max: usize) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\n').take(chars_max).collect()
 }
 
+/// A text in one line: control characters are escaped as in Rust.
+pub(crate) fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::recipient::Recipient;
+use crate::data::text;
 use crate::data::time::Timestamp;
 use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
@@ -44,6 +45,8 @@ impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
         for (field, text) in self.fields() {
+            // A failure or a reason may have several lines, and an event has one.
+            let text = text::one_line(text);
             match field {
                 "id" => {
                     write!(f, " #{text}")?;
@@ -232,6 +235,13 @@ mod tests {
         );
         let adopted = Event::RunAdopted { lease: LeaseId::new(3), worker: "host-7".to_owned() };
         assert_eq!(texts(&adopted), ["run.adopted", "run.adopted lease 3 worker host-7", "run.adopted"]);
+    }
+
+    #[test]
+    fn text_of_several_lines_is_in_one_line() {
+        let reason = Some("sold out:\n12  run.completed\u{1b}[2J".to_owned());
+        let event = Event::RunCancelled { reason, uncompensated: Vec::new() };
+        assert_eq!(event.to_string(), r"run.cancelled: sold out:\n12  run.completed\u{1b}[2J");
     }
 
     #[test]

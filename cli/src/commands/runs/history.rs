@@ -16,8 +16,8 @@ pub(crate) struct History {
     target: Target,
 
     /// How many events: the last ones
-    #[arg(long, default_value_t = 200, value_name = "N")]
-    limit: usize,
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 
     /// All events
     #[arg(long, conflicts_with = "limit")]
@@ -30,9 +30,9 @@ impl History {
         let id = run.run_id();
         let history = match progress::shown("reading the history", run.export()).await {
             Ok(history) => history,
-            Err(error) => return Err(store.unknown_here(id, error.into()).await),
+            Err(error) => return Err(store.advise(id, error.into()).await),
         };
-        let skipped = if self.all { 0 } else { history.len().saturating_sub(self.limit) };
+        let skipped = if self.all { 0 } else { history.len().saturating_sub(self.limit as usize) };
         if answers.json {
             let events = history.events()?;
             let events = events.get(skipped..).unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::commands::runs::list::status;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::target::Target;
+use crate::visible::indented;
 
 /// Shows a run: what it does, or how it ended. Of a chain, it shows the current run.
 #[derive(Debug, Args)]
@@ -54,6 +55,6 @@ pub(super) fn shown(info: &RunInfo, now: DateTime<Utc>) -> String {
         let payload = message.payload.as_ref().map(|payload| format!(" {payload:?}")).unwrap_or_default();
         lines.push(("undelivered", format!("{}{payload}, {}", message.what, moment(message.at))));
     }
-    let lines = lines.into_iter().map(|(name, value)| format!("{name:<12}{value}"));
+    let lines = lines.into_iter().map(|(name, value)| format!("{name:<12}{}", indented(&value, 12)));
     lines.collect::<Vec<_>>().join("\n")
 }

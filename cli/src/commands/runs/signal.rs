@@ -45,7 +45,7 @@ impl Signal {
             send = send.key(key);
         }
         if let Err(error) = progress::shown("sending", send).await {
-            return Err(store.unknown_here(id, error.into()).await);
+            return Err(store.advise(id, error.into()).await);
         }
         answers
             .give(format!("run {id}: signal `{signal}` was sent"), &json!({"run_id": id, "signal": signal}))

@@ -48,7 +48,7 @@ impl Watch {
         loop {
             let page = match store.client.history_page(run, after).await {
                 Ok(page) => page,
-                Err(error) => return Err(store.unknown_here(run, error.into()).await),
+                Err(error) => return Err(store.advise(run, error.into()).await),
             };
             give(&page, run, answers)?;
             after = page.end().or(after);

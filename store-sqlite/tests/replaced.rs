@@ -1,0 +1,63 @@
+//! A file that is moved or replaced while a process has it open: nothing is acknowledged that the file will not have.
+
+mod common;
+
+use pgworkflows_core::store::{Store, StoreError};
+use pgworkflows_sqlite::SqliteStore;
+
+use self::common::Directory;
+
+#[track_caller]
+fn expect_refused<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    match answer {
+        Err(StoreError::Misconfigured { reason }) => {
+            for part in ["runs.db", "moved or replaced", "put the file back"] {
+                assert!(reason.contains(part), "no `{part}` in: {reason}");
+            }
+        }
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn file_that_is_moved_is_not_written_until_it_is_back() {
+    let directory = Directory::new("moved");
+    let (file, elsewhere) = (directory.file("runs.db"), directory.file("elsewhere.db"));
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.queue("one", 1).await.unwrap();
+    std::fs::rename(&file, &elsewhere).unwrap();
+    expect_refused(store.queue("two", 1).await);
+    assert!(!file.exists(), "no empty file is in its place");
+    std::fs::rename(&elsewhere, &file).unwrap();
+    store.queue("two", 1).await.unwrap();
+    assert_eq!(store.query().queues().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn file_that_another_one_replaces_is_not_written_and_the_other_is_used_after_a_restart() {
+    // Given a store, and the file of another one in its place
+    let directory = Directory::new("replaced");
+    let (file, other) = (directory.file("runs.db"), directory.file("other.db"));
+    SqliteStore::open(&other).await.unwrap().queue("other", 1).await.unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.queue("one", 1).await.unwrap();
+    // It has all that was committed, because nobody has it open.
+    let closed = async {
+        while directory.file("other.db-wal").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), closed).await.unwrap();
+    for suffix in ["-wal", "-shm"] {
+        std::fs::rename(directory.file(format!("runs.db{suffix}")), directory.file(format!("old{suffix}")))
+            .unwrap();
+    }
+    std::fs::rename(&other, &file).unwrap();
+
+    // Then the store writes no more, and one that is opened afterwards does
+    expect_refused(store.queue("two", 1).await);
+    let again = SqliteStore::open(&file).await.unwrap();
+    again.queue("two", 1).await.unwrap();
+    let queues = again.query().queues().await.unwrap();
+    assert!(queues.iter().map(|queue| queue.name.as_str()).eq(["other", "two"]), "{queues:?}");
+}

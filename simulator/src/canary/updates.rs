@@ -28,6 +28,20 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "RefusalForgotten",
+        what: "an update that was refused is delivered again when it arrives again",
+        edits: &[Edit {
+            file: "store-memory/src/state/submit.rs",
+            find: "            Some(Row::Open(_)) if self.reply_to(*message, *run).is_some() => Some(Submitted::Accepted),",
+            erring: r#"            Some(Row::Open(_))
+                if self.reply_to(*message, *run).is_some()
+                    && !pgworkflows_core::canary::is("RefusalForgotten") =>
+            {
+                Some(Submitted::Accepted)
+            }"#,
+        }],
+    },
+    Canary {
         name: "UpdateRepeated",
         what: "an update that arrives again is taken again",
         edits: &[Edit {

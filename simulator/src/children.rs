@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pgworkflows_core::RunId;
 use pgworkflows_core::history::Event;
 use pgworkflows_core::id::CommandId;
+use pgworkflows_core::workflow::ChildPolicy;
 
 use crate::check::chain_of;
 use crate::view::RunView;
@@ -15,7 +16,7 @@ pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
     let by_id: BTreeMap<RunId, &RunView> = seen.iter().map(|view| (view.run, view)).collect();
     for parent in seen {
         for event in parent.history.iter().map(|event| &event.event) {
-            let Event::ChildStarted { id, child, key, .. } = event else { continue };
+            let Event::ChildStarted { id, child, key, at_end, .. } = event else { continue };
             let theirs = chain_of(*child, seen);
             let (holder, call) = last_holder(&by_id, (parent, *id), *child);
             let told = holder.events().find(|event| event.is_outcome() && event.call() == Some(call));
@@ -25,7 +26,11 @@ pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
                 Some(told) => tells(told, end, key.is_some()),
                 // A child with a key may never have been started, if its parent went on as another run.
                 None if end.is_none() => key.is_some() && holder.is_continued(),
-                None => end.is_some_and(Event::is_terminal) && (is_given_up || waits_for_nothing(holder)),
+                None => {
+                    // One that nothing holds gets its policy at the end of the run, without an event.
+                    let is_let_go = *at_end != ChildPolicy::RequestAndWait || waits_for_nothing(holder);
+                    end.is_some_and(Event::is_terminal) && (is_given_up || is_let_go)
+                }
             };
             let names_its_parent = theirs.iter().flat_map(|run| run.events()).all(|event| match event {
                 Event::RunStarted { parent: Some(named), .. } => is_in_chain(&by_id, *named, parent.run),

@@ -32,13 +32,11 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "an update that was refused is delivered again when it arrives again",
         edits: &[Edit {
             file: "store-memory/src/state/submit.rs",
-            find: "            Some(Row::Open(_)) if self.reply_to(*message, *run).is_some() => Some(Submitted::Accepted),",
+            find: "            Some(Row::Open(_)) if self.reply_to(submission.message, submission.run).is_some() => {",
             erring: r#"            Some(Row::Open(_))
-                if self.reply_to(*message, *run).is_some()
+                if self.reply_to(submission.message, submission.run).is_some()
                     && !pgworkflows_core::canary::is("RefusalForgotten") =>
-            {
-                Some(Submitted::Accepted)
-            }"#,
+            {"#,
         }],
     },
     Canary {

@@ -138,13 +138,15 @@ impl State {
 
     /// The answer to a message that inserts nothing.
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
-        let Submission { message, run, .. } = submission;
-        let waits = self.inbox.holds(*message) || own.messages.contains(message);
+        let is_held = self.inbox.holds(submission.message);
+        let waits = is_held || own.messages.contains(&submission.message);
         match self.runs.get(&self.current_of(submission.run)).map(|run| &run.row) {
             // Even if the message was sent before and still waits, it is too late.
             Some(Row::Closed(_)) => Some(Submitted::RunOver),
             // What has a reply was refused, or is in the log.
-            Some(Row::Open(_)) if self.reply_to(*message, *run).is_some() => Some(Submitted::Accepted),
+            Some(Row::Open(_)) if self.reply_to(submission.message, submission.run).is_some() => {
+                Some(Submitted::Accepted)
+            }
             Some(Row::Open(_)) => waits.then_some(Submitted::Accepted),
             None if own.runs.contains(&submission.run) => waits.then_some(Submitted::Accepted),
             None => Some(Submitted::UnknownRun),

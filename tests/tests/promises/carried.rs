@@ -29,7 +29,8 @@ struct Leg {
 }
 
 // Starts a child in its first run, continues at a signal, and waits for the child in the third.
-workflow!(Relay, "relay", |ctx: Context, mut leg: Leg| -> WorkflowResult<u32> {
+workflow!(Relay, "relay", |ctx: Context, leg: Leg| -> WorkflowResult<u32> {
+    let mut leg = leg;
     let child = leg.child.unwrap_or_else(|| {
         let mut child = ctx.child::<Leaf>(());
         if let Some(key) = leg.key.clone() {

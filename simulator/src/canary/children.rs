@@ -42,7 +42,9 @@ pub(super) const CANARIES: &[Canary] = &[
         edits: &[Edit {
             file: "core/src/log/message.rs",
             find: "            | Self::ChildEnded { .. } => true,",
-            erring: r#"            | Self::ChildEnded { .. } => !crate::canary::is("CarriedChildLost"),"#,
+            erring: r#"            | Self::ChildEnded { .. } => {
+                !matches!(self, Self::ChildEnded { .. }) || !crate::canary::is("CarriedChildLost")
+            }"#,
         }],
     },
     Canary {

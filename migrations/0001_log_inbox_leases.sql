@@ -1486,6 +1486,13 @@ begin
     end if;
 
     perform @schema@.deliver(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts, v_opened);
+    -- What has a reply is not delivered again: it was refused, or is in the log. The append that replies also deletes the message,
+    -- for which the insertion above may have waited, so only a later statement is sure to see the reply.
+    if array_position(p_workflows, null) is not null then
+        delete from @schema@.inbox i
+        using @schema@.replies_to(p_runs, p_messages) r
+        where i.message_id = any (array[r.message_id]) and not i.opens and i.xid is not distinct from pg_current_xact_id();
+    end if;
     v_sent := 0 = any (verdicts);
     if array_remove(p_follow_ids, null) <> '{}' then
         verdicts := @schema@.follow(p_follow_ids, p_follow_bodies, p_runs, existing, verdicts, v_opened);

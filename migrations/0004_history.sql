@@ -74,6 +74,7 @@ begin
                 when 15 then 'signal.received'
                 when 31 then 'signal.sent'
                 when 34 then 'child.started'
+                when 48 then 'child.carried'
                 when 35 then 'child.bound'
                 when 36 then 'child.completed'
                 when 37 then 'child.failed'
@@ -179,7 +180,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time? trace hex?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time? trace hex? carried number?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'
@@ -198,6 +199,7 @@ declare
         when 'signal.received' then '1 message uuid signal text payload payload key text? sender uuid? trace hex?'
         when 'signal.sent' then '1 id number to recipient signal text payload payload'
         when 'child.started' then '1 id number child uuid workflow text input payload key text? at_end text? deadline time? grace_until time?'
+        when 'child.carried' then '1 id number child uuid workflow text on_cancel text? at_end text? key text? input payload? deadline time? grace_until time?'
         when 'child.bound' then '1 id number'
         when 'child.completed' then '1 id number result payload'
         when 'child.failed' then '1 id number failure failure'
@@ -361,6 +363,7 @@ begin
                         v_at := v_at + (v_index <= v_count)::int;
                         v_piece := case v_name
                             when 'retryable' then 'true'
+                            when 'on_cancel' then '"request-and-wait"'
                             when 'at_end' then '"request-and-wait"'
                             when 'policy' then '"request-and-wait"'
                             when 'initial' then '1'

@@ -187,7 +187,9 @@ impl Calls {
         let opened = match &event.event {
             Event::ActivityScheduled { activity, .. } => Some(Call::Activity(activity.to_string())),
             Event::TimerStarted { fire_at, .. } => Some(Call::Timer((*fire_at).into())),
-            Event::ChildStarted { child, .. } => Some(Call::Child(*child)),
+            Event::ChildStarted { child, .. } | Event::ChildCarried { child, .. } => {
+                Some(Call::Child(*child))
+            }
             Event::CompensationRegistered { activity, .. } => {
                 self.registered.insert(id, activity.to_string());
                 None

@@ -2,6 +2,7 @@
 //! know where events are stored or how activities and steps are executed.
 
 pub(crate) mod activities;
+mod carried;
 pub(crate) mod child_outcomes;
 pub(crate) mod children;
 mod decision;
@@ -370,7 +371,7 @@ impl Run {
         progress.take_steps(output.steps, &output.dropped_steps);
         progress.dropped_steps.extend(output.dropped_steps);
         progress.publish(output.views);
-        if let Some(WorkflowEnd { how, left }) = decisions.end.map(|end| *end) {
+        if let Some(WorkflowEnd { how, left, carried }) = decisions.end.map(|end| *end) {
             self.program = None;
             // Nothing follows the end of a run.
             self.log_views(at, progress);
@@ -378,7 +379,7 @@ impl Run {
             self.leave_waiting();
             let outcome = match how {
                 How::Returned(outcome) => outcome,
-                How::Continued(input) => return self.continue_as_new(at, input, progress),
+                How::Continued(input) => return self.continue_as_new(at, input, carried, progress),
             };
             let undoes = !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
             let waits = !self.state.rounds.is_empty() || self.state.children.delay_the_end();

@@ -217,6 +217,7 @@ impl RunFixture {
             chain: None,
             run_retry,
             trace: None,
+            carried: None,
         };
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());

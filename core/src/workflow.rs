@@ -35,6 +35,7 @@ use serde::de::DeserializeOwned;
 pub use self::call_error::{BranchError, CallError};
 pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::branch::BranchFuture;
+pub use self::calls::carried_child::{Carried, CarriedChild};
 pub use self::calls::child::ChildFuture;
 pub use self::calls::compensate::CompensateFuture;
 pub use self::calls::compensation::Compensation;

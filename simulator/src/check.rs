@@ -30,6 +30,7 @@ use pgworkflows_testkit::runtime::time::Owner;
 
 use crate::announce::check_announced;
 use crate::asking::{check_asked, check_keys};
+use crate::children::check_children;
 use crate::clients::lock;
 use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
@@ -199,12 +200,12 @@ fn told<'a>(history: &[HistoryEvent], accounts: &'a [EventAccount], id: &str, at
 }
 
 /// The first run of a run's chain.
-fn first_of(seen: &RunView) -> RunId {
+pub(crate) fn first_of(seen: &RunView) -> RunId {
     seen.link().map_or(seen.run, |link| link.first)
 }
 
 /// The runs of a chain, in their order.
-fn chain_of(first: RunId, seen: &[RunView]) -> Vec<&RunView> {
+pub(crate) fn chain_of(first: RunId, seen: &[RunView]) -> Vec<&RunView> {
     let mut chain: Vec<&RunView> = seen.iter().filter(|seen| first_of(seen) == first).collect();
     chain.sort_by_key(|seen| seen.link().map_or(1, |link| link.number));
     chain
@@ -227,67 +228,6 @@ fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
             wrong.push(format!("run {run}: a message was sent to it, and is lost"));
         }
     }
-}
-
-/// Invariant 10: a parent is told how its child ended, and ends after it if it waits for it. A child whose parent is over, or has
-/// terminated it, is over.
-fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
-    let events = |of: &RunView| of.history.iter().map(|event| event.event.clone()).collect::<Vec<_>>();
-    let by_id: BTreeMap<RunId, Vec<Event>> = seen.iter().map(|view| (view.run, events(view))).collect();
-    for (parent, history) in &by_id {
-        for event in history {
-            let Event::ChildStarted { id, child, key, .. } = event else { continue };
-            let theirs = by_id.get(child).map(Vec::as_slice).unwrap_or_default();
-            let told = history.iter().find(|event| event.is_outcome() && event.call() == Some(*id));
-            let is_given_up = history.iter().any(|event| event.gives_up() && event.call() == Some(*id));
-            let is_told_right = match (told, theirs.last()) {
-                (
-                    Some(Event::ChildCompleted { result, .. }),
-                    Some(Event::RunCompleted { result: own, .. }),
-                ) => result == own,
-                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunFailed { failure: own, .. })) => {
-                    failure == own
-                }
-                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunCancelled { .. })) => {
-                    failure.type_name == "child-cancelled"
-                }
-                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunTerminated { .. })) => {
-                    failure.type_name == "child-terminated"
-                }
-                (Some(Event::ChildFailed { failure, .. }), None) => {
-                    key.is_some() && failure.type_name == "key-taken"
-                }
-                (Some(Event::ChildFailed { failure, .. }), Some(Event::RunTimedOut { .. })) => {
-                    failure.type_name == "child-timed-out"
-                }
-                (None, Some(last)) => last.is_terminal() && (is_given_up || waits_for_nothing(history)),
-                (_, _) => false,
-            };
-            let names_its_parent = theirs.iter().all(|event| match event {
-                Event::RunStarted { parent: named, .. } => *named == Some(*parent),
-                _ => true,
-            });
-            if !is_told_right || !names_its_parent {
-                wrong.push(format!(
-                    "run {parent} was told {told:?} of its child {child}, which ended with {:?}",
-                    theirs.last()
-                ));
-            }
-        }
-    }
-}
-
-/// Whether a run ended without waiting for its children: its code was not asked, or another run goes on.
-fn waits_for_nothing(history: &[Event]) -> bool {
-    matches!(
-        history.last(),
-        Some(
-            Event::RunTerminated { .. }
-                | Event::RunTimedOut { grace_until: Some(_), .. }
-                | Event::RunContinued { .. }
-                | Event::RunRetried { .. }
-        )
-    )
 }
 
 /// A view has what was published last, and what the last poll of the code published if the run completed.

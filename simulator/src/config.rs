@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cost::Costs;
 use crate::faults::LATENCY_USUAL;
+use crate::plan::QUEUES;
 
 /// Something that happens to a world.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,8 @@ pub(crate) struct WorldConfig {
     pub(crate) calm: bool,
     /// Whether a broken build is deployed now and then: its code panics where a plan has a mine.
     pub(crate) broken: bool,
+    /// Whether there is another queue, with a worker of its own, in which some children run. It is the last worker.
+    pub(crate) has_annex: bool,
     /// Whether its workers differ: some know a workflow that others do not, and some are newer than others.
     pub(crate) fleets: bool,
     /// The code of each worker in the quiet phase. The first one knows everything.
@@ -106,6 +109,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) activities_max: usize,
     pub(crate) grace: Duration,
     pub(crate) role: WorkerRole,
+    /// The queue that it serves.
+    pub(crate) queue: &'static str,
 }
 
 /// What a worker has. The first one has everything, and so have all of a world without tasks.
@@ -129,10 +134,22 @@ impl WorldConfig {
             activities_max: dice.between(1, 6) as usize,
             grace: dice.time(Duration::from_millis(1), lease_ttl),
             role: WorkerRole::draw(&mut roles, tasks && slot > 0),
+            queue: QUEUES[0],
         });
-        let slots: Vec<WorkerConfig> = slots.collect();
+        let mut slots: Vec<WorkerConfig> = slots.collect();
         let mut codes = dice.fork(4);
         let fleets = !deadly && slots.len() > 1 && codes.chance(400);
+        let has_annex = !deadly && !fleets && codes.fork(1).chance(400);
+        if has_annex {
+            let grace = lease_ttl / 4;
+            slots.push(WorkerConfig {
+                processors: 1,
+                activities_max: 2,
+                grace,
+                role: WorkerRole::ALL,
+                queue: QUEUES[1],
+            });
+        }
         let last = Code::draw_last(&mut codes, fleets, slots.len());
         let calm = dice.chance(100);
         let slow = dice.chance(if calm { 700 } else { 300 });
@@ -143,6 +160,7 @@ impl WorldConfig {
         let runs_max = if costs.poll_max > lease_ttl / 64 { 30 } else { 10 };
         Self {
             slots,
+            has_annex,
             fleets,
             last,
             tasks,
@@ -240,6 +258,9 @@ impl Code {
 }
 
 impl WorkerRole {
+    /// Everything.
+    const ALL: Self = Self { has_workflow: true, has_activity: true, queue_slots: 1 };
+
     fn draw(dice: &mut Dice, differs: bool) -> Self {
         let mut slots = || dice.between(1, 4) as usize;
         let all = Self { has_workflow: true, has_activity: true, queue_slots: slots() };

@@ -7,6 +7,7 @@ use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
 use pgworkflows_core::id::{CommandId, MessageId, Name, RunId};
 
 use crate::config::WorldConfig;
+use crate::plan::QUEUES;
 use crate::workflow::PLANNED_PANIC;
 use crate::workflow::serving::UPDATES;
 
@@ -237,6 +238,11 @@ impl HistoryCheck {
                 }
             }
             Event::SignalSent { id, .. } => self.begins(*id),
+            Event::ChildCarried { id, .. } => {
+                self.resolves();
+                self.begins(*id);
+                self.children.insert(*id);
+            }
             Event::ChildStarted { id, .. } => {
                 self.begins(*id);
                 self.children.insert(*id);
@@ -264,7 +270,8 @@ impl HistoryCheck {
                 let is_broken = config.broken && reason.contains(PLANNED_PANIC);
                 // A run that was executing at many deaths is taken for their cause.
                 let is_suspected = !config.calm && is_set_aside(reason);
-                self.demand(is_broken || is_suspected, "it had no reason to stall");
+                let asks_for_a_queue = config.has_annex && reason.contains(QUEUES[1]);
+                self.demand(is_broken || is_suspected || asks_for_a_queue, "it had no reason to stall");
             }
             Event::DeadlinePassed { deadline, .. } => {
                 self.cancelled = true;

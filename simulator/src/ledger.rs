@@ -362,6 +362,12 @@ impl Accounts {
         (!is_fair).then(|| format!("{shards} shards are not shared evenly: {counts:?}"))
     }
 
+    /// What is wrong if not all shards have an owner.
+    pub(crate) fn unowned(&self, shard_count: u16) -> Option<String> {
+        let owned = self.shards.values().filter(|shard| shard.owner.is_some()).count();
+        (owned != usize::from(shard_count)).then(|| format!("{owned} of {shard_count} shards have an owner"))
+    }
+
     /// Whether the inbox is empty and every run is over.
     pub(crate) fn is_quiet(&self) -> bool {
         self.inbox.is_empty() && self.runs.values().all(|run| run.is_over)

@@ -6,6 +6,7 @@ mod announce;
 mod asking;
 pub mod canary;
 mod check;
+mod children;
 mod clients;
 mod config;
 mod cost;

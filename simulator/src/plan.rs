@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use pgworkflows_core::workflow::Carried;
 use pgworkflows_testkit::runtime::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 use crate::config::WorldConfig;
+use crate::workflow::PlanWorkflow;
 
 /// One step of a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub(crate) enum Op {
     Tell { key: Option<u64> },
     /// Starts a child with a plan of its own.
     Child(Child),
+    /// Waits for a child that the run before has carried along.
+    Carried(Carried<PlanWorkflow>),
     /// Draws numbers, all of them at once.
     Draw { times: u32 },
     /// Registers a compensation.
@@ -105,8 +109,8 @@ pub(crate) struct Child {
     pub(crate) plan: Box<Op>,
     /// Its key, which children of other runs may have as well.
     pub(crate) key: Option<u64>,
-    /// Whether its queue is named, which is looked up then.
-    pub(crate) names_queue: bool,
+    /// The queue in which it runs, if that is named, which is looked up then.
+    pub(crate) queue: Option<String>,
     /// The numbers of what becomes of it if its parent gives it up, and at the end of its parent.
     pub(crate) policies: [usize; 2],
     pub(crate) kept: Kept,
@@ -121,6 +125,8 @@ pub(crate) enum Kept {
     ToTheEnd,
     /// It drops the child after a while.
     ForAWhile { millis: u64 },
+    /// It carries the child along: another plan waits for it, if one follows.
+    Along,
 }
 
 /// How an attempt fails.
@@ -133,6 +139,9 @@ pub(crate) enum FailureMode {
     /// It ends the process of its worker, so its outcome is lost.
     Deadly,
 }
+
+/// The queue of the runs that clients start, and another one, in which some children run.
+pub(crate) const QUEUES: [&str; 2] = ["default", "annex"];
 
 /// The names of the signals that plans take.
 pub(crate) const SIGNALS: [&str; 2] = ["left", "right"];
@@ -253,8 +262,10 @@ impl Planner<'_> {
         Serve { work: Work { failures: apart.below(3) as u32, ..work }, until, drains: apart.chance(500) }
     }
 
-    /// A child does one thing, waits for no signal, and has no children, or there would be no end.
+    /// A child does one thing or, as another run, two, waits for no signal, and has no children, or there would be no end.
     fn child(&mut self) -> Child {
+        // Drawn apart, as above.
+        let mut apart = self.dice.fork(103);
         let plan = match self.dice.below(10) {
             0..5 => Op::Work(self.work()),
             5..8 => self.nap(),
@@ -269,7 +280,21 @@ impl Planner<'_> {
         let key = self.dice.chance(300).then(|| self.dice.below(4));
         let names_queue = self.dice.chance(200);
         let mut policy = || self.dice.below(4) as usize;
-        Child { plan: Box::new(plan), key, names_queue, policies: [policy(), policy()], kept }
+        let policies = [policy(), policy()];
+        let unit = self.config.lease_ttl.as_millis() as u64;
+        let plan = match apart.chance(250) {
+            true => {
+                let next = Op::Sleep { millis: apart.between(unit / 8, unit / 2) };
+                Op::Sequence(vec![plan, Op::Onward(Box::new(next))])
+            }
+            false => plan,
+        };
+        let kept = if apart.chance(300) { Kept::Along } else { kept };
+        let queue = match self.config.has_annex && apart.chance(500) {
+            true => Some(QUEUES[1].to_owned()),
+            false => names_queue.then(|| QUEUES[0].to_owned()),
+        };
+        Child { plan: Box::new(plan), key, queue, policies, kept }
     }
 
     /// A sleep that is long enough for disturbances, and short beside the lives of the workers.
@@ -352,7 +377,7 @@ impl Op {
             Self::Shielded(op) | Self::Scoped(op) | Self::Serve(_, op) => op.expected(),
             Self::Undo { .. } => Expected::Value(0),
             Self::TakeFor { .. } | Self::Answer { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
-            Self::Child(_) | Self::Falter { .. } => Expected::Open,
+            Self::Child(_) | Self::Carried(_) | Self::Falter { .. } => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
@@ -389,6 +414,16 @@ impl Op {
             },
             other => (other, None),
         }
+    }
+
+    /// The same plan, before or after which it waits for children that go along.
+    pub(crate) fn awaiting(self, children: Vec<Carried<PlanWorkflow>>) -> Self {
+        if children.is_empty() {
+            return self;
+        }
+        let is_first = children.len() % 2 == 0;
+        let awaited = Self::All(children.into_iter().map(Self::Carried).collect());
+        Self::Sequence(if is_first { vec![awaited, self] } else { vec![self, awaited] })
     }
 
     /// How many signals of that name it waits for at most.
@@ -431,6 +466,7 @@ impl Op {
             | Self::Answer { .. }
             | Self::Draw { .. }
             | Self::Child(_)
+            | Self::Carried(_)
             | Self::Tell { .. }
             | Self::OnFailure(_)
             | Self::Undo { .. }

@@ -194,8 +194,11 @@ impl World {
             self.ledger.violated(format!("{live} runs are still in memory after all runs have ended"));
         }
         if is_steady {
-            let shard_count = self.config.queue_shards;
-            let unbalanced = self.ledger.lock().accounts.unbalanced(shard_count, self.store.now());
+            let (queue_shards, now) = (self.config.queue_shards, self.store.now());
+            let unbalanced = match self.config.has_annex {
+                true => self.ledger.lock().accounts.unowned(2 * queue_shards),
+                false => self.ledger.lock().accounts.unbalanced(queue_shards, now),
+            };
             unbalanced.into_iter().for_each(|what| self.ledger.violated(what));
         }
         self.ledger.lock().settled_at = None;

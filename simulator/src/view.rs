@@ -37,6 +37,11 @@ impl RunView {
         })
     }
 
+    /// Its events.
+    pub(crate) fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.history.iter().map(|event| &event.event)
+    }
+
     /// Whether there is an event of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.history.iter().any(|event| event.event.name() == name)

@@ -16,7 +16,7 @@ use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
 use pgworkflows_core::select;
 use pgworkflows_core::worker::WorkerBuilder;
-use pgworkflows_core::workflow::{self, CallFuture, ChildPolicy};
+use pgworkflows_core::workflow::{self, CallFuture, Carried, ChildPolicy};
 use pgworkflows_macros::{Failure, activities};
 use pgworkflows_testkit::runtime::dice::mix;
 
@@ -80,10 +80,11 @@ impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OT
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
         let (seen, held, desk) = (Rc::default(), Rc::default(), Shared::default());
-        let interpreter = Interpreter { ctx, seen, held, desk, broken: BROKEN };
+        let interpreter = Interpreter { ctx, seen, held, carried: Rc::default(), desk, broken: BROKEN };
         let (plan, next) = plan.split_onward();
         let value = Metered(interpreter.clone().interpret(plan)).await?;
         if let Some(next) = next {
+            let next = next.awaiting(interpreter.carried.take());
             interpreter.ctx.continue_as_new::<Self>(next).await;
         }
         let told = interpreter.desk.with(|desk| desk.told());
@@ -100,6 +101,8 @@ struct Interpreter {
     seen: Rc<RefCell<Summary>>,
     /// The children that it holds to the end of the run.
     held: Rc<RefCell<Vec<workflow::Child<PlanWorkflow>>>>,
+    /// The children that it carries along.
+    carried: Rc<RefCell<Vec<Carried<PlanWorkflow>>>>,
     desk: Shared<Desk>,
     broken: bool,
 }
@@ -152,6 +155,7 @@ impl Interpreter {
                 Ok(0)
             }
             Op::Child(child) => self.child(child).await,
+            Op::Carried(child) => ctx.carried::<PlanWorkflow>(child).await.map(|summary| summary.value),
             Op::Draw { times } => Ok(draw(ctx, times).await),
             Op::OnFailure(work) => Ok(on_failure(ctx, work)),
             Op::Sequence(ops) => {
@@ -200,18 +204,19 @@ impl Interpreter {
     }
 
     /// Starts a child, and does what the plan does with it.
-    async fn child(&self, Child { plan, key, names_queue, policies, kept }: Child) -> WorkflowResult<u64> {
+    async fn child(&self, Child { plan, key, queue, policies, kept }: Child) -> WorkflowResult<u64> {
         let [on_cancel, at_end] = policies.map(|number| POLICIES[number]);
         let mut child = self.ctx.child::<PlanWorkflow>(*plan).on_cancel(on_cancel).on_parent_end(at_end);
         if let Some(key) = key {
             child = child.key(format!("child {key}"));
         }
-        if names_queue {
-            child = child.queue("default");
+        if let Some(queue) = queue {
+            child = child.queue(queue);
         }
         match kept {
             Kept::ForOutcome => return child.await.map(|summary| summary.value),
             Kept::ToTheEnd => self.held.borrow_mut().push(child.start()),
+            Kept::Along => self.carried.borrow_mut().push(child.start().carry()),
             Kept::ForAWhile { millis } => {
                 let child = child.start();
                 self.ctx.sleep(Duration::from_millis(millis)).await?;

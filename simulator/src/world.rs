@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
+use pgworkflows_core::store::Store;
 use pgworkflows_core::worker::WorkerMonitor;
 use pgworkflows_core::{Client, RunId, Worker};
 use pgworkflows_memory::{MemoryStore, Snapshot};
@@ -22,6 +24,7 @@ use crate::host::SimHost;
 use crate::ledger::{Accounts, Ledger};
 use crate::mask::Mask;
 use crate::pages::Pages;
+use crate::plan::QUEUES;
 use crate::sending::Sends;
 use crate::workflow::register;
 
@@ -65,6 +68,18 @@ pub(crate) struct World {
 /// How many polls a world may take. Most take a few thousand.
 const POLLS_MAX: u64 = 300_000;
 
+/// A store that has the queues of the world, or the first of them, whose shards have to begin at 0. A queue whose creation may be
+/// lost is created before.
+fn queues(config: &WorldConfig, clock: Arc<StoreClock>) -> Snapshot {
+    let store = MemoryStore::with_clock(clock);
+    let count = if config.loses_commits { QUEUES.len() } else { 1 };
+    for name in &QUEUES[..count] {
+        let created = store.queue(name, config.queue_shards).now_or_never();
+        assert!(matches!(created, Some(Ok(_))), "a store in memory answers at once");
+    }
+    store.snapshot()
+}
+
 impl World {
     pub(crate) fn new(seed: u64, mask: &Mask, deadly: bool, in_words: bool) -> Self {
         let dice = Dice::new(seed);
@@ -86,7 +101,10 @@ impl World {
         );
         let faults = Arc::new(faults);
         let clock = Arc::new(StoreClock::new(&time, EPOCH));
-        let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
+        let store = MemoryStore::with_faults(Arc::clone(&clock) as _, Arc::clone(&faults) as _);
+        if config.has_annex {
+            store.restore(&queues(&config, clock));
+        }
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
         let client = Client::builder(store.clone()).queue_shards(config.queue_shards).host(host).build();
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(10));
@@ -124,12 +142,13 @@ impl World {
     fn open_scripts(&mut self, numbers: Vec<u64>, dice: &Dice) {
         let clients = [1, 2].map(|number| {
             let host = SimHost::new(Arc::clone(&self.time), Owner::WORLD, dice.fork(number));
-            Client::builder(self.store.clone())
+            let client = Client::builder(self.store.clone())
                 .queue_shards(self.config.queue_shards)
                 .poll_interval(self.config.lease_ttl / 4)
-                .host(host)
-                .build()
-                .expect("the settings are in range")
+                .host(host);
+            // Otherwise it would start runs in the queue whose worker was the first.
+            let client = if self.config.has_annex { client.queue(QUEUES[0]) } else { client };
+            client.build().expect("the settings are in range")
         });
         lock(&self.promises).scripts = numbers.len();
         for number in numbers {
@@ -285,12 +304,13 @@ impl World {
         }
         self.owners += 1;
         let owner = Owner(self.owners);
-        let WorkerConfig { processors, activities_max, grace, role } = self.config.slots[slot];
+        let WorkerConfig { processors, activities_max, grace, role, queue } = self.config.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
         let pages = Pages { bytes: self.config.page_bytes };
         let store = intercept(intercept(self.store.clone(), Arc::clone(&self.sends) as _), Arc::new(pages));
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
+            .queue(queue)
             .host(Arc::clone(&host) as _)
             .activities_max(activities_max)
             .memory_max(self.config.memory_max)

@@ -31,6 +31,16 @@ const WAITING: Listed = Listed {
     width: 1,
 };
 
+/// The messages to which a run has replied, or another one of its chain.
+const REPLIED: Listed = Listed {
+    text: "select t.column1 from (values {}) as t
+           where exists (select 1 from replies r where r.message_id = t.column1 and r.run_id = t.column2)
+              or exists (select 1 from replies r where r.message_id = t.column1 and exists (
+                   select 1 from chains c where c.first_run = coalesce(
+                       (select l.first_run from links l where l.run_id = t.column2), t.column2)))",
+    width: 2,
+};
+
 /// Submits messages, and answers each of them.
 pub(crate) async fn submit(
     transaction: &mut Transaction,
@@ -76,8 +86,8 @@ struct Desk<'a> {
     keys: BTreeMap<(String, String), HeldKey>,
     /// The receivers of messages that start no run, with the states of the current runs of their chains.
     receivers: BTreeMap<RunId, Known>,
-    /// The messages that are in the inbox.
-    waiting: BTreeSet<MessageId>,
+    /// The messages that are in the inbox, and those that have a reply: they were refused, or are in the log.
+    known: BTreeSet<MessageId>,
     new_keys: Vec<((&'a str, &'a str), HeldKey)>,
     deliveries: Vec<Delivery<'a>>,
 }
@@ -108,7 +118,7 @@ impl<'a> Desk<'a> {
             .map(|plain| plain.message)
             .chain(follow_ups.clone().map(|follow_up| follow_up.message))
             .collect();
-        let receivers = plain.map(|plain| plain.run);
+        let receivers = plain.clone().map(|plain| plain.run);
         let receivers: Vec<RunId> = match follow_ups.count() {
             0 => receivers.collect(),
             _ => receivers.chain(keys.values().map(|held: &HeldKey| held.run)).collect(),
@@ -116,8 +126,12 @@ impl<'a> Desk<'a> {
         let receivers = known_current(transaction, receivers).await?;
         let waiting =
             transaction.fetch_all(&WAITING, &messages, |a, message| _ = a.add(*message), |_| {}).await?;
-        let waiting = waiting.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
-        Ok(Self { runs, keys, receivers, waiting, new_keys: Vec::new(), deliveries: Vec::new() })
+        let asked: Vec<(MessageId, RunId)> = plain.map(|plain| (plain.message, plain.run)).collect();
+        let replied = transaction
+            .fetch_all(&REPLIED, &asked, |a, (message, run)| _ = a.add(*message).add(*run), |_| {})
+            .await?;
+        let known = waiting.iter().chain(&replied).map(|row| get(row, 0)).collect::<Result<_, _>>()?;
+        Ok(Self { runs, keys, receivers, known, new_keys: Vec::new(), deliveries: Vec::new() })
     }
 
     /// Decides on one submission, given those before it.
@@ -172,7 +186,7 @@ impl<'a> Desk<'a> {
 
     fn insert(&mut self, delivery: Delivery<'a>) {
         if delivery.opens.is_none() {
-            self.waiting.insert(delivery.message);
+            self.known.insert(delivery.message);
         }
         self.deliveries.push(delivery);
     }
@@ -194,7 +208,7 @@ impl<'a> Desk<'a> {
     fn known_message(&self, message: MessageId, run: RunId) -> Option<Submitted> {
         match self.receivers.get(&run) {
             Some(Known::Over) => Some(Submitted::RunOver),
-            Some(Known::Open) => self.waiting.contains(&message).then_some(Submitted::Accepted),
+            Some(Known::Open) => self.known.contains(&message).then_some(Submitted::Accepted),
             None => Some(Submitted::UnknownRun),
         }
     }

@@ -318,6 +318,7 @@ macro_rules! store_conformance {
             ;
             replies:
                 reply_is_kept_and_the_first_one_stays,
+                message_that_has_a_reply_is_accepted_and_not_delivered_again,
                 answer_with_replies_is_cut_by_its_bytes,
             ;
             query:

@@ -209,15 +209,18 @@ impl ClientShared {
         prepared.answered(answer)
     }
 
-    /// Whether the log of a run has the signal or update of a submission, as far as it can be read now.
+    /// Whether the log of a run, or of another one of its chain, has the signal or update of a submission, as far as that can be
+    /// read now. The last run of a chain knows what the others have logged lately.
     async fn has_received(&self, run: RunId, submission: &Submission) -> bool {
         let follow_up = submission.opens.as_ref().and_then(|new| new.followed_by.as_ref());
         let sent = follow_up.map_or(submission.message, |follow_up| follow_up.message);
         let is_it = |event: &HistoryEvent| match event.event {
             Event::SignalReceived { message, .. } | Event::UpdateReceived { message, .. } => message == sent,
+            Event::MessagesKnown { ref messages } => messages.0.iter().any(|known| known.message == sent),
             _ => false,
         };
-        let history = self.history(run).await.and_then(|history| history.events());
+        let Ok(last) = self.describe_current(run).await else { return false };
+        let history = self.history(last.run_id).await.and_then(|history| history.events());
         history.is_ok_and(|events| events.iter().any(is_it))
     }
 

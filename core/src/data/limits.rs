@@ -26,6 +26,12 @@ pub(crate) const KNOWN_MESSAGES_MAX: usize = 1_000;
 /// the longer the longer its history is: 100.
 pub(crate) const REST_EVENTS_MIN: u32 = 100;
 
+/// How many children a run may carry along when it continues as new: 1,000.
+pub(crate) const CHILDREN_CARRIED_MAX: usize = 1_000;
+
+/// How many bytes their outcomes may have together that the run has and has not taken: 32 MiB.
+pub(crate) const CHILDREN_CARRIED_BYTES_MAX: usize = 32 << 20;
+
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 

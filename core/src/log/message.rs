@@ -54,10 +54,10 @@ impl Message {
             | Self::Terminate { .. }
             | Self::Pause { .. }
             | Self::Resume {}
-            | Self::Retry {} => true,
-            Self::Start { .. } | Self::TaskEnded { .. } | Self::TaskLost { .. } | Self::ChildEnded { .. } => {
-                false
-            }
+            | Self::Retry {}
+            // The child may have been carried along.
+            | Self::ChildEnded { .. } => true,
+            Self::Start { .. } | Self::TaskEnded { .. } | Self::TaskLost { .. } => false,
         }
     }
 }

@@ -39,6 +39,9 @@ macro_rules! events {
             grace_until: Option<Timestamp>,
             /// The place in a trace at which the run was started, if its client traces.
             trace: Option<Box<TraceContext>>,
+            /// How many children its predecessor carried along, if any: an [`Event::ChildCarried`] for each follows, and the code
+            /// begins after them.
+            carried: Option<u32>,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -196,6 +199,27 @@ macro_rules! events {
             /// When the child is cancelled, if it is not over.
             deadline: Option<Timestamp>,
             /// When the child is ended without asking its code, if it is not over.
+            grace_until: Option<Timestamp>,
+        }
+        /// The run has a child that its predecessor carried along.
+        "child.carried" 1 => ChildCarried = 48: Resolution, Nothing {
+            /// The durable call by which the run has the child.
+            id: CommandId,
+            /// The child.
+            child: RunId,
+            /// The name of the child's workflow.
+            workflow: Name,
+            /// What becomes of the child if the run gives it up.
+            on_cancel: ChildPolicy,
+            /// What becomes of the child at the end of the run.
+            at_end: ChildPolicy,
+            /// The idempotency key of the child's start, if it is not known yet whether the child was started.
+            key: Option<String>,
+            /// The child's input, in that case.
+            input: Option<Payload>,
+            /// When the child is cancelled, if it is not over, in that case.
+            deadline: Option<Timestamp>,
+            /// When the child is ended without asking its code, if it is not over, in that case.
             grace_until: Option<Timestamp>,
         }
         /// A child with a key was started: no other run has its key.

@@ -127,10 +127,13 @@ impl Intake<'_> {
     }
 
     /// Begins a run without a history, if its start is among the messages that wait for it. Otherwise it was passed over:
-    /// returns the messages, which must be read again after it.
+    /// returns the messages, which must be read again after it. What a child tells its parent is too late: the parent had a history
+    /// before it had a child, and that was dropped with its partition.
     pub(super) fn begin(&mut self, id: RunId, mut waiting: Vec<Received>, now: Timestamp) -> Vec<MessageRef> {
         let Some(start) = waiting.iter().position(Received::is_start) else {
-            return waiting.into_iter().map(|received| received.reference).collect();
+            let (late, early): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Received::is_of_a_child);
+            late.into_iter().for_each(|late| self.recorder.too_late(id, late));
+            return early.into_iter().map(|received| received.reference).collect();
         };
         let start = waiting.remove(start);
         // They were not read in this order if some were read while starts were passed over.
@@ -195,6 +198,7 @@ impl Intake<'_> {
             deadline,
             grace_until,
             trace,
+            carried: None,
         };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
@@ -251,5 +255,6 @@ fn started_by(start: Message, setup: &Setup) -> Option<Event> {
         deadline,
         grace_until,
         trace,
+        carried: None,
     })
 }

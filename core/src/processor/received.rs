@@ -31,6 +31,11 @@ impl Received {
         matches!(self.message, Message::Resume {})
     }
 
+    /// Whether a child of its run has sent it.
+    pub(super) fn is_of_a_child(&self) -> bool {
+        matches!(self.message, Message::ChildEnded { .. })
+    }
+
     /// Whether it is dropped if its run is over: a request to pause, to resume or to retry is, and an update, whose reply is the
     /// end of the run. So is the outcome of a task, unless a transaction committed it, because then people need to know what
     /// happened.

@@ -200,6 +200,7 @@ fn level(event: &Event) -> Level {
         | Event::SignalReceived { .. }
         | Event::SignalSent { .. }
         | Event::ChildStarted { .. }
+        | Event::ChildCarried { .. }
         | Event::QueueResolved { .. }
         | Event::ChildBound { .. }
         | Event::ChildCompleted { .. }

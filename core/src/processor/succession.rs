@@ -86,6 +86,8 @@ impl Processor {
         let run = Run::take_up(id, &events, &self.setup.registry);
         let waiting = self.loads.unhold(id);
         self.runs.insert(Live::continuing(run, on_closed));
+        // Its predecessor may not have heard whether those that it carried along exist.
+        self.recorder().start_children(id);
         self.runs.receive(id, waiting);
         self.runs.entry(id).into_iter().for_each(RunEntry::update_order);
     }

@@ -4,6 +4,7 @@ mod backlog;
 mod blame;
 mod bounds;
 mod budget;
+mod carried;
 mod chains;
 mod children;
 mod deadlines;
@@ -79,6 +80,8 @@ struct Fixture {
     closed: BTreeSet<RunId>,
     next_position: Position,
     inbox: BTreeMap<InboxNo, InboxMessage>,
+    /// The runs that continue others.
+    successors: BTreeMap<RunId, RunId>,
     /// The messages that the next read of the inbox returns.
     unread: VecDeque<InboxNo>,
     undelivered: Vec<InboxNo>,
@@ -177,6 +180,7 @@ impl Fixture {
             closed: BTreeSet::new(),
             next_position: Position::FIRST,
             inbox: BTreeMap::new(),
+            successors: BTreeMap::new(),
             unread: VecDeque::new(),
             undelivered: Vec::new(),
             sent: BTreeSet::new(),
@@ -267,7 +271,7 @@ impl Fixture {
     }
 
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
-        self.start_within::<W>(number, input, (None, None))
+        self.start_within::<W>(number, &input, (None, None))
     }
 
     /// Starts a run with a deadline and the end of its grace, both counted from now.
@@ -278,17 +282,17 @@ impl Fixture {
         limits: [Duration; 2],
     ) -> RunId {
         let [deadline, grace_until] = limits.map(|limit| Some(self.now.saturating_add(limit)));
-        self.start_within::<W>(number, input, (deadline, grace_until))
+        self.start_within::<W>(number, &input, (deadline, grace_until))
     }
 
-    fn start_within<W: Workflow<Input = u32>>(
+    fn start_within<W: Workflow>(
         &mut self,
         number: u64,
-        input: u32,
+        input: &W::Input,
         (deadline, grace_until): (Option<Timestamp>, Option<Timestamp>),
     ) -> RunId {
         let id = run_id(number);
-        let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
+        let (workflow, input) = (Name::from_static(W::NAME), payload(input));
         self.submit(
             id,
             &Message::Start {
@@ -329,6 +333,24 @@ impl Fixture {
             match self.processor.next_read() {
                 Some(read) => self.answer(read),
                 None => return,
+            }
+        }
+    }
+
+    /// The same, and returns the appends.
+    fn run_and_list(&mut self) -> Vec<Arc<Append>> {
+        let mut appends = Vec::new();
+        loop {
+            self.work();
+            if let Some(append) = self.processor.cut() {
+                self.append(&append);
+                appends.push(append);
+                continue;
+            }
+            self.take_effects();
+            match self.processor.next_read() {
+                Some(read) => self.answer(read),
+                None => return appends,
             }
         }
     }
@@ -399,6 +421,7 @@ impl Fixture {
         }
         self.suspects.extend(append.suspects.iter().map(|suspect| (suspect.run, *suspect)));
         append.cleared.iter().for_each(|run| _ = self.suspects.remove(run));
+        self.successors.extend(append.links.iter().map(|link| (link.link.predecessor, link.run)));
         for message in append.consumed.iter().chain(&append.undelivered) {
             self.inbox.remove(&message.number).expect("a message is consumed once");
         }
@@ -468,10 +491,19 @@ impl Fixture {
                 self.unread.push_front(number);
                 break;
             }
-            messages.push(message.clone());
+            messages.push(self.resolved(message));
         }
         let (cursor, more) = (InboxCursor(Bytes::from_static(b"read")), !self.unread.is_empty());
         InboxPage { messages, cursor, more, now: self.now }
+    }
+
+    /// A message with the run that goes on in its run's chain.
+    fn resolved(&self, message: &InboxMessage) -> InboxMessage {
+        let mut current = message.run;
+        while let Some(successor) = self.successors.get(&current) {
+            current = *successor;
+        }
+        InboxMessage { current, ..message.clone() }
     }
 
     /// Messages that are not starts, after those of the cursor's number.
@@ -481,7 +513,8 @@ impl Fixture {
         let is_start = |message: &&InboxMessage| {
             matches!(wire::decode_message(&message.body), Ok(Message::Start { .. }))
         };
-        let messages: Vec<_> = news.filter(|message| !is_start(message)).cloned().collect();
+        let news = news.filter(|message| !is_start(message));
+        let messages: Vec<_> = news.map(|message| self.resolved(message)).collect();
         let last = self.inbox.keys().last().map_or(read, |number| number.get());
         let cursor = InboxCursor(Bytes::copy_from_slice(&last.to_le_bytes()));
         InboxPage { messages, cursor, more: false, now: self.now }

@@ -9,7 +9,8 @@ use crate::run::{Progress, Run};
 use crate::workflow::calls::child::CHILD_CANCELLED;
 
 impl Run {
-    /// A child has ended. It changes nothing if the run has an outcome of this call already, or has nothing to do with the
+    /// A child has ended, which the call of that number started, in this run or in one that carried the child along. It changes
+    /// nothing if the run has an outcome of this call already, or has nothing to do with the
     /// child any more.
     pub(crate) fn child_ended(
         &mut self,
@@ -18,9 +19,7 @@ impl Run {
         child: RunId,
         outcome: Outcome,
     ) -> Progress {
-        if self.state.children.get(id).is_none_or(|pending| pending.child != child) {
-            return Progress::default();
-        }
+        let Some(id) = self.state.children.call_of(child, id) else { return Progress::default() };
         self.child_resolved(
             at,
             match outcome {

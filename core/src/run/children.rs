@@ -1,5 +1,7 @@
 //! The children of a run, according to its log, and what the run asks of them. It must not know how a request is sent.
 
+use std::collections::BTreeMap;
+
 use crate::data::call_map::CallMap;
 use crate::data::child::ChildPolicy;
 use crate::data::id::{CommandId, RunId};
@@ -64,6 +66,8 @@ struct Pending {
     children: CallMap<PendingChild>,
     /// How many of them are to be started.
     unbound: usize,
+    /// The calls of those that the predecessor carried along, and that may have an outcome.
+    carried: BTreeMap<RunId, CommandId>,
 }
 
 impl Children {
@@ -147,6 +151,8 @@ impl Children {
             let pending = self.0.get_or_insert_default();
             pending.unbound += usize::from(unbound.is_some());
             pending.children.insert(*id, PendingChild { child, workflow, at_end, decided, unbound });
+        } else if let Event::ChildCarried { .. } = event {
+            self.carry_on(event);
         } else if let Event::ChildBound { id } = event {
             self.bind(*id);
         } else if let Event::ChildCancelRequested { id } = event {
@@ -156,6 +162,31 @@ impl Children {
         } else if let Event::ChildCompleted { id, .. } | Event::ChildFailed { id, .. } = event {
             self.remove(*id);
         }
+    }
+
+    /// The run has a child that its predecessor carried along.
+    fn carry_on(&mut self, event: &Event) {
+        let Event::ChildCarried { id, child, workflow, at_end, key, input, deadline, grace_until, .. } =
+            event
+        else {
+            return;
+        };
+        let (id, child, workflow, at_end, decided) = (*id, *child, workflow.clone(), *at_end, None);
+        let (deadline, grace_until) = (*deadline, *grace_until);
+        let start = key.clone().zip(input.clone());
+        let unbound = start.map(|(key, input)| Box::new(KeyedStart { key, input, deadline, grace_until }));
+        let pending = self.0.get_or_insert_default();
+        pending.unbound += usize::from(unbound.is_some());
+        pending.children.insert(id, PendingChild { child, workflow, at_end, decided, unbound });
+        pending.carried.insert(child, id);
+    }
+
+    /// The call by which the run has a child, given the number of the call that started it: its own call, or one of a run that
+    /// carried the child along.
+    pub(super) fn call_of(&self, child: RunId, started_by: CommandId) -> Option<CommandId> {
+        let pending = self.0.as_ref()?;
+        let is_it = |id: &CommandId| pending.children.get(*id).is_some_and(|pending| pending.child == child);
+        Some(started_by).filter(is_it).or_else(|| pending.carried.get(&child).copied().filter(is_it))
     }
 
     fn bind(&mut self, id: CommandId) {
@@ -175,12 +206,13 @@ impl Children {
         self.forget_unless_awaited(id);
     }
 
-    /// The child has an outcome.
-    fn remove(&mut self, id: CommandId) {
-        let Some(pending) = &mut self.0 else { return };
+    /// The child has an outcome, or the run has nothing to do with it any more.
+    pub(super) fn remove(&mut self, id: CommandId) -> Option<PendingChild> {
+        let pending = self.0.as_mut()?;
         let removed = pending.children.remove(id);
-        pending.unbound -= usize::from(removed.is_some_and(|child| child.unbound.is_some()));
+        pending.unbound -= usize::from(removed.as_ref().is_some_and(|child| child.unbound.is_some()));
         self.forget_if_empty();
+        removed
     }
 
     /// The parent ends: it decides about those about which it has not decided before.

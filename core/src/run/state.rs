@@ -310,6 +310,7 @@ impl RunState {
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}
             Event::ChildStarted { .. }
+            | Event::ChildCarried { .. }
             | Event::ChildBound { .. }
             | Event::ChildCompleted { .. }
             | Event::ChildFailed { .. }
@@ -380,6 +381,8 @@ impl RunState {
             deadline,
             grace_until,
             trace,
+            // Its children follow.
+            carried: _,
         } = event
         else {
             return;

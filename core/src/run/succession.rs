@@ -5,21 +5,23 @@
 //! they are in the log: so the end of the predecessor never depends on what the successor's code does.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
 use crate::data::derived::derived_u64;
 use crate::data::failure::Failure;
-use crate::data::id::{EventSeq, MessageId, RunId};
+use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
+use crate::run::carried::CarriedEvents;
 use crate::run::state::RunState;
 use crate::run::{Progress, Run};
 use crate::workflow::program::Programs;
+use crate::workflow::scope::carried::CarriedChild;
 
 /// A run that begins with the end of its predecessor.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ struct Beginning {
     input: Payload,
     start_at: Option<Timestamp>,
     retry: Option<Box<RunRetry>>,
+    carried: CarriedEvents,
 }
 
 impl Run {
@@ -52,9 +55,16 @@ impl Run {
     }
 
     /// Ends the run because its workflow continues as new.
-    pub(super) fn continue_as_new(&mut self, at: Timestamp, input: Payload, progress: &mut Progress) {
+    pub(super) fn continue_as_new(
+        &mut self,
+        at: Timestamp,
+        input: Payload,
+        carried: BTreeMap<CommandId, CarriedChild>,
+        progress: &mut Progress,
+    ) {
+        let carried = self.state.carry_along(carried);
         let policy = self.state.retry.as_ref().map(|retry| retry.policy.clone());
-        let beginning = Beginning { input, start_at: None, retry: policy.and_then(RunRetry::first) };
+        let beginning = Beginning { input, start_at: None, retry: policy.and_then(RunRetry::first), carried };
         let successor = self.successor(at, beginning);
         let ended = Event::RunContinued { successor: successor.run };
         self.succeed(at, ended, successor, progress);
@@ -68,7 +78,8 @@ impl Run {
         };
         let retry = RunRetry { attempt: retry.attempt.saturating_add(1), policy: retry.policy.clone() };
         let retry = Some(Box::new(retry));
-        let successor = self.successor(at, Beginning { input, start_at: Some(retry_at), retry });
+        let carried = CarriedEvents::default();
+        let successor = self.successor(at, Beginning { input, start_at: Some(retry_at), retry, carried });
         let ended = Event::RunRetried {
             successor: successor.run,
             failure: failure.clone(),
@@ -113,7 +124,7 @@ impl Run {
         let state = &self.state;
         let (run, link) =
             (id_after(state.id, at), ChainLink::after(state.id, state.chain.as_deref().copied()));
-        let Beginning { input, start_at, retry } = beginning;
+        let Beginning { input, start_at, retry, carried: CarriedEvents { children, outcomes } } = beginning;
         let (parent, (deadline, grace_until)) = (state.parent.as_deref(), state.limits());
         let started = Event::RunStarted {
             workflow: state.workflow.clone(),
@@ -130,6 +141,7 @@ impl Run {
             deadline,
             grace_until,
             trace: state.trace.clone(),
+            carried: u32::try_from(children.len()).ok().filter(|count| *count > 0),
         };
         let known = known_messages(state, &left, at);
         let known = (!known.is_empty()).then_some(Event::MessagesKnown { messages: KnownMessages(known) });
@@ -139,7 +151,8 @@ impl Run {
             seq = seq.next();
             past
         };
-        let events = [started].into_iter().chain(known).chain(left).map(numbered).collect();
+        let events = [started].into_iter().chain(children).chain(known).chain(outcomes).chain(left);
+        let events = events.map(numbered).collect();
         let (workflow, key, parent) =
             (state.workflow.clone(), state.key.clone(), parent.map(|parent| parent.run));
         Box::new(Successor { run, workflow, key, parent, link, events })

@@ -42,6 +42,7 @@ macro_rules! workflow {
 
 mod borders;
 mod bounds;
+mod carried;
 mod chains;
 mod durable;
 mod locals;

@@ -53,7 +53,7 @@ impl FollowUp {
 /// The answer to a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// The message is in the inbox, or was accepted before.
+    /// The message is in the inbox, or was accepted before. One that has a [`Reply`](crate::store::Reply) is not delivered again.
     Accepted,
     /// A run with this key exists, with the same input as far as is known. Nothing was written but the message that follows
     /// the start, if one does: it is in the run's inbox, or was accepted before.

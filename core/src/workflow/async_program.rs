@@ -26,7 +26,7 @@ use crate::workflow::program::{Decisions, How, Program, WorkflowEnd, join_or};
 use crate::workflow::running_handlers::RunningHandlers;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::arrivals::{Arrival, Kind};
-use crate::workflow::scope::call::{Awaited, Resolution};
+use crate::workflow::scope::call::{Awaited, OpenChild, Resolution};
 
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
@@ -41,6 +41,8 @@ pub(crate) struct AsyncProgram {
     bare: Arc<BareRuntime>,
     /// The input, until the code starts.
     input: Option<Payload>,
+    /// How many children it is still to be told of before it starts.
+    awaits_carried: u32,
     future: Option<WorkflowFuture>,
     root: Arc<WakeFlag>,
     waker: Waker,
@@ -81,6 +83,7 @@ impl AsyncProgram {
             scope,
             bare,
             input: None,
+            awaits_carried: 0,
             future: None,
             root,
             waker,
@@ -93,10 +96,19 @@ impl AsyncProgram {
     #[expect(clippy::too_many_lines, reason = "it names every event")]
     fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
         match resolution {
-            Event::RunStarted { input, start_at, run_retry, .. } => {
+            Event::RunStarted { input, start_at, run_retry, carried, .. } => {
                 self.scope.set_attempt(run_retry.as_ref().map_or(1, |retry| retry.attempt));
                 self.input = Some(input.clone());
-                if start_at.is_none() {
+                self.awaits_carried = carried.unwrap_or(0);
+                if start_at.is_none() && self.awaits_carried == 0 {
+                    self.begin()?;
+                }
+            }
+            Event::ChildCarried { id, child, workflow, on_cancel, at_end, .. } => {
+                let (child, workflow, on_cancel, at_end) = (*child, workflow.clone(), *on_cancel, *at_end);
+                self.scope.carry_on(*id, OpenChild { child, workflow, on_cancel, at_end });
+                self.awaits_carried = self.awaits_carried.saturating_sub(1);
+                if self.awaits_carried == 0 {
                     self.begin()?;
                 }
             }
@@ -250,6 +262,10 @@ impl AsyncProgram {
         }
     }
 
+    fn end(&self, how: How) -> Box<WorkflowEnd> {
+        Box::new(WorkflowEnd { how, left: self.scope.take_left(), carried: self.scope.take_all_carried() })
+    }
+
     fn outcome(&self, result: Result<Payload, WorkflowError>) -> Outcome {
         match result {
             Ok(output) => Outcome::Completed(output),
@@ -380,7 +396,7 @@ impl Program for AsyncProgram {
         } else {
             self.scope.end();
         }
-        let end = how.map(|how| Box::new(WorkflowEnd { how, left: self.scope.take_left() }));
+        let end = how.map(|how| self.end(how));
         Ok(Decisions { output: self.scope.take_output(), end })
     }
 

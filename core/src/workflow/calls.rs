@@ -3,6 +3,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod branch;
+pub(crate) mod carried_child;
 pub(crate) mod child;
 pub(crate) mod compensate;
 pub(crate) mod compensation;

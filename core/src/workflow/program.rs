@@ -1,7 +1,9 @@
 //! A program, as the engine sees it: it takes resolutions and returns decisions. It must not know how the user
 //! writes it.
 
-use crate::data::id::{EventSeq, RunId};
+use std::collections::BTreeMap;
+
+use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
@@ -14,6 +16,7 @@ use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::scope::PollOutput;
 use crate::workflow::scope::call::Awaited;
+use crate::workflow::scope::carried::CarriedChild;
 
 /// Makes the programs of known workflows.
 pub(crate) trait Programs {
@@ -65,6 +68,8 @@ pub(crate) struct WorkflowEnd {
     pub(crate) how: How,
     /// The signals that it has not taken, in the order of their arrival.
     pub(crate) left: Vec<Event>,
+    /// The children that it carries for a successor, by their calls.
+    pub(crate) carried: BTreeMap<CommandId, CarriedChild>,
 }
 
 /// How a workflow's code ended.

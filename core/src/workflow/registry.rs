@@ -259,6 +259,7 @@ mod tests {
                 chain: None,
                 run_retry: None,
                 trace: None,
+                carried: None,
             };
             program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };

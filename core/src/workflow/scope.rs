@@ -5,6 +5,7 @@ pub(crate) mod arrivals;
 pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod cancellation;
+pub(crate) mod carried;
 mod compensations;
 mod continuation;
 pub(crate) mod data;
@@ -28,6 +29,7 @@ use std::task::Waker;
 use self::arrivals::{Arrival, Arrivals, Kind};
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::cancellation::Cancellations;
+use self::carried::CarriedChildren;
 use self::compensations::Compensations;
 use self::handlers::Handlers;
 use self::links::Links;
@@ -78,6 +80,8 @@ struct Inner {
     #[expect(clippy::box_collection, reason = "most runs cancel none, and every run is smaller by 16 bytes")]
     cancelled_steps: Option<Box<BTreeMap<CommandId, Name>>>,
     calls: CallMap<OpenCall>,
+    /// The children that no future holds.
+    carried: CarriedChildren,
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
     signals: Arrivals,
@@ -143,6 +147,7 @@ impl Scope {
                 dropped_steps: Vec::new(),
                 cancelled_steps: None,
                 calls: CallMap::new(),
+                carried: CarriedChildren::default(),
                 unresolved: 0,
                 signals: Arrivals::default(),
                 updates: Updates::default(),
@@ -297,7 +302,9 @@ impl Scope {
     pub(crate) fn resolve(&self, id: CommandId, resolution: Resolution) {
         let waker = {
             let mut inner = self.inner.borrow_mut();
-            let Some(call) = inner.calls.get_mut(id) else { return };
+            let Some(call) = inner.calls.get_mut(id) else {
+                return inner.carried.resolve(id, resolution);
+            };
             if call.resolution.is_some() {
                 return;
             }
@@ -364,6 +371,11 @@ impl Scope {
     /// The id of the child that a call of this run starts, in these shards or in those of the run's queue.
     pub(crate) fn child_id(&self, parent: Parent, key: Option<&str>, within: Option<Shards>) -> RunId {
         self.child_ids.child(parent, key, within, self.now())
+    }
+
+    /// The id of a child that was never started: no call of a run has this number.
+    pub(crate) fn no_child(&self) -> RunId {
+        self.child_id(Parent { run: self.run, call: CommandId::START_DELAY }, None, None)
     }
 
     /// How many open calls have no resolution yet, without the waits for permits of the run itself.

@@ -28,6 +28,18 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "RefusalForgotten",
+        what: "an update that was refused is delivered again when it arrives again",
+        edits: &[Edit {
+            file: "store-memory/src/state/submit.rs",
+            find: "            Some(Row::Open(_)) if self.reply_to(submission.message, submission.run).is_some() => {",
+            erring: r#"            Some(Row::Open(_))
+                if self.reply_to(submission.message, submission.run).is_some()
+                    && !pgworkflows_core::canary::is("RefusalForgotten") =>
+            {"#,
+        }],
+    },
+    Canary {
         name: "UpdateRepeated",
         what: "an update that arrives again is taken again",
         edits: &[Edit {

@@ -34,7 +34,7 @@ impl State {
     }
 
     /// The reply to a message: of the run, or of another one of its chain.
-    fn reply_to(&self, message: MessageId, run: RunId) -> Option<&Bytes> {
+    pub(super) fn reply_to(&self, message: MessageId, run: RunId) -> Option<&Bytes> {
         if let Some(own) = self.replies.get(&(message, run)) {
             return Some(own);
         }

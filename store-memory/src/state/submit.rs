@@ -143,6 +143,10 @@ impl State {
         match self.runs.get(&self.current_of(submission.run)).map(|run| &run.row) {
             // Even if the message was sent before and still waits, it is too late.
             Some(Row::Closed(_)) => Some(Submitted::RunOver),
+            // What has a reply was refused, or is in the log.
+            Some(Row::Open(_)) if self.reply_to(submission.message, submission.run).is_some() => {
+                Some(Submitted::Accepted)
+            }
             Some(Row::Open(_)) => waits.then_some(Submitted::Accepted),
             None if own.runs.contains(&submission.run) => waits.then_some(Submitted::Accepted),
             None => Some(Submitted::UnknownRun),

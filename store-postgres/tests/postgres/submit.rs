@@ -190,3 +190,37 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     drop(guest);
     execute(&mut connection, format!("drop owned by {role}; drop role {role}")).await;
 }
+
+#[tokio::test]
+async fn message_that_gets_its_reply_while_it_arrives_again_is_not_delivered_again() {
+    // Given a message that an append is about to take, with a reply
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let refused = signal(run, "refused");
+    world.store.submit(&[start(run, None, "1"), refused.clone()]).await.unwrap();
+    let message = sqlx::types::Uuid::from_u128(refused.message.as_u128());
+    let mut connection = world.connection().await;
+    let mut append = connection.begin().await.unwrap();
+    for sql in [
+        "insert into pgworkflows.replies (run_id, message_id, body)
+         select run_id, message_id, 'no' from pgworkflows.inbox where message_id = $1 and not opens",
+        "delete from pgworkflows.inbox where message_id = $1 and not opens",
+    ] {
+        sqlx::query(sql).bind(message).execute(&mut *append).await.unwrap();
+    }
+
+    // When it arrives again before the append commits, then it waits for that, and is accepted
+    let again = tokio::spawn({
+        let (store, refused) = (world.store.clone(), refused.clone());
+        async move { store.submit(&[refused]).await.unwrap() }
+    });
+    let waiting = "select count(*) from pg_locks where not granted";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut world.connection().await).await.unwrap() == 0 {
+        assert!(!again.is_finished(), "it waits for the append");
+        tokio::task::yield_now().await;
+    }
+    append.commit().await.unwrap();
+    assert_eq!(again.await.unwrap(), [Submitted::Accepted]);
+    assert_eq!(writer.read_texts(10).await, ["1"]);
+}

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
 use pgworkflows_core::store::{
-    ChainLink, ClosedRun, ClosedStatus, Notice, Reply, Submitted, Topic, Watch, What,
+    ChainLink, ClosedRun, ClosedStatus, Notice, Reply, Submission, Submitted, Topic, Watch, What,
 };
 
 use super::fixture::Fixture;
@@ -104,6 +104,12 @@ pub async fn reply_of_any_run_of_a_chain_is_found_by_each_of_its_runs(fixture: &
         assert_eq!(reply(fixture, run, 2).await.as_deref(), Some(&b"of the second"[..]));
     }
     assert_eq!(reply(fixture, stranger, 1).await, None, "it belongs to no chain");
+    // No run of the chain is sent again what another one has replied to
+    for run in chain {
+        let again = Submission { message: message(1), ..fixture.signal(run) };
+        fixture.accept(&again).await;
+    }
+    assert_eq!(writer.inbox().await, []);
     assert_eq!(reply(fixture, stranger, 3).await.as_deref(), Some(&b"of a stranger"[..]));
     // What the current run replies is found as well, and stays when the chain is over
     let third = chain[2];

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{Notice, Reply, Topic, Watch, Watched, What};
+use pgworkflows_core::store::{Notice, Reply, Submission, Submitted, Topic, Watch, Watched, What};
 
 use super::fixture::Fixture;
-use super::writer::busy;
+use super::writer::{bodies, busy};
 
 fn message(number: u128) -> MessageId {
     MessageId::from_u128(number)
@@ -47,6 +47,31 @@ pub async fn reply_is_kept_and_the_first_one_stays(fixture: &Fixture) {
             writer.write(writer.draft().event(run).close(run)).await;
         }
     }
+}
+
+pub async fn message_that_has_a_reply_is_accepted_and_not_delivered_again(fixture: &Fixture) {
+    // Given a message that was refused: an append replied to it and consumed it
+    let (mut writer, run) = fixture.open_run().await;
+    let (refused, other) = (fixture.signal(run), fixture.signal(run));
+    fixture.accept(&refused).await;
+    let read = writer.inbox().await;
+    writer.write(writer.draft().reply(run, refused.message, "no").consume(&read[0])).await;
+
+    // When it arrives again, together with another, then only that one is read
+    assert_eq!(fixture.submit(&[refused.clone(), other.clone()]).await, [Submitted::Accepted; 2]);
+    fixture.accept(&refused).await;
+    assert_eq!(bodies(&writer.inbox().await), [other.body]);
+
+    // A reply of another run says nothing
+    let stranger = fixture.run(1);
+    writer.open(stranger, busy()).await;
+    let stray = Submission { message: refused.message, ..fixture.signal(stranger) };
+    fixture.accept(&stray).await;
+    assert_eq!(writer.inbox().await.len(), 2);
+
+    // After the end of the run, it is too late
+    writer.write(writer.draft().event(run).close(run)).await;
+    assert_eq!(fixture.submit(&[refused]).await, [Submitted::RunOver]);
 }
 
 pub async fn answer_with_replies_is_cut_by_its_bytes(fixture: &Fixture) {

@@ -243,6 +243,12 @@ impl Faults for Held {
                 }
                 inner.unread.extend(append.sent.iter().filter_map(signal));
                 inner.children.extend(append.frames.iter().flat_map(children_of));
+                for linked in &append.links {
+                    // What continues a child is a child.
+                    if inner.children.contains(&linked.link.first) {
+                        inner.children.insert(linked.run);
+                    }
+                }
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 let ends = |closed: &&ClosedRun| {
                     !closed.status.is_continued() && !inner.children.contains(&closed.run)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::future::select_all;
 use pgworkflows_core::prelude::*;
-use pgworkflows_core::workflow::ChildPolicy;
+use pgworkflows_core::workflow::{Carried, ChildPolicy};
 use pgworkflows_testkit::{Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere, explore};
 
 use crate::definitions::{HOUR, starts};
@@ -39,7 +39,7 @@ workflow!(Family, "family", |ctx, numbers: Vec<u64>| -> u64 {
 });
 
 fn definition() -> TestEnvBuilder {
-    TestEnv::builder().workflow::<Family>().workflow::<Child>().mock::<Work>(Ok)
+    TestEnv::builder().workflow::<Family>().workflow::<Child>().workflow::<Relay>().mock::<Work>(Ok)
 }
 
 #[tokio::test]
@@ -55,6 +55,102 @@ async fn crashes_make_no_difference_to_parents_and_children() {
         let crashed = crash_everywhere(&definition(), script).assert().await;
         assert!(crashed.crash_points >= 3 * 10, "{crashed}");
     }
+}
+
+// Carries children with and without a key along, and waits for them two runs later.
+workflow!(Relay, "relay", |ctx, leg: (u64, Vec<Carried<Child>>)| -> u64 {
+    let (round, mut carried) = leg;
+    carried.push(ctx.child::<Child>(10 * round + 1).start().carry());
+    carried.push(ctx.child::<Child>(10 * round + 2).key(format!("of {round}")).start().carry());
+    let told = ctx.wait_for(GO).await?;
+    if round < 2 {
+        ctx.continue_as_new::<Relay>((round + 1, carried)).await;
+    }
+    let _left = carried.pop();
+    let children = carried.into_iter().map(|carried| ctx.carried::<Child>(carried));
+    Ok(told + ctx.when_all(children).await?.into_iter().sum::<u64>())
+});
+
+#[tokio::test]
+async fn crashes_make_no_difference_to_children_that_are_carried_along() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Relay>((0, Vec::new())).await?;
+        for number in 1..=3 {
+            env.advance(HOUR / 2).await;
+            run.signal(GO, number).await?;
+        }
+        env.advance(2 * HOUR).await;
+        Ok(run)
+    };
+    let run = script(definition().build()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), 3 + 1 + 2 + 11 + 12 + 21);
+    let crashed = crash_everywhere(&definition(), script).assert().await;
+    assert!(crashed.crash_points >= 3 * 12, "{crashed}");
+}
+
+// Carries its children along at once, and returns the order in which they ended.
+workflow!(Later, "later", |ctx, leg: Vec<Carried<Worker>>| -> Vec<u64> {
+    if leg.is_empty() {
+        let children = (1..=3).map(|number| ctx.child::<Worker>(number).start().carry()).collect();
+        ctx.sleep(HOUR).await?;
+        ctx.continue_as_new::<Later>(children).await;
+    }
+    let mut open: Vec<_> = leg.into_iter().map(|carried| ctx.carried::<Worker>(carried)).collect();
+    let mut order = Vec::new();
+    while !open.is_empty() {
+        let (done, _, left) = select_all(open).await;
+        order.push(done?);
+        open = left;
+    }
+    Ok(order)
+});
+
+#[tokio::test]
+async fn outcomes_of_carried_children_are_played_in_every_order_before_and_after_the_continuation() {
+    let definition = TestEnv::builder().workflow::<Later>().workflow::<Worker>();
+    let definition = definition.mock::<Work>(Ok).mock::<Pack>(Ok).mock::<Ship>(Ok);
+    let orders = RefCell::new(BTreeSet::new());
+    let explored =
+        explore(&definition, starts::<Later>(Vec::new()), async |run: TestRun<Later>| -> Result<(), Error> {
+            let order = run.result().await?;
+            orders.borrow_mut().insert(order);
+            Ok(())
+        })
+        .assert()
+        .await;
+    assert_eq!(orders.borrow().len(), 6, "{explored}");
+}
+
+// Works twice, as two runs.
+workflow!(Twice, "twice", |ctx, leg: (u64, bool)| -> u64 {
+    let (number, is_last) = leg;
+    let worked =
+        if is_last { ctx.activity::<Pack>(number).await? } else { ctx.activity::<Work>(number).await? };
+    if is_last {
+        return Ok(worked);
+    }
+    ctx.continue_as_new::<Twice>((number, true)).await
+});
+
+workflow!(Waits, "waits", |ctx, number: u64| -> u64 {
+    let (child, own) =
+        ctx.when_all((ctx.child::<Twice>((number, false)), ctx.activity::<Ship>(number))).await?;
+    ctx.sleep(HOUR).await?;
+    Ok(child + own)
+});
+
+#[tokio::test]
+async fn child_that_continues_as_new_is_played_to_the_end_of_its_chain() {
+    let definition = TestEnv::builder().workflow::<Waits>().workflow::<Twice>();
+    let definition = definition.mock::<Work>(Ok).mock::<Pack>(Ok).mock::<Ship>(Ok);
+    let explored =
+        explore(&definition, starts::<Waits>(4), async |run: TestRun<Waits>| -> Result<(), Error> {
+            assert_eq!(run.result().await?, 8);
+            Ok(())
+        })
+        .assert()
+        .await;
+    assert!(explored.exhaustive, "{explored}");
 }
 
 // Returns the order in which its children ended.

@@ -18,6 +18,7 @@ promises![
     parent_ends_after_the_child_that_it_holds,
     left_child_outlives_its_parent,
     child_with_a_key_is_bound_or_its_key_is_taken,
+    run_that_would_be_its_own_ancestor_is_refused,
     parent_shows_what_it_waits_for_and_its_child_is_found,
     child_of_an_unknown_workflow_waits_for_its_worker,
 ];
@@ -240,6 +241,19 @@ async fn child_with_a_key_is_bound_or_its_key_is_taken(env: Env) {
 
     child.signal(GO, 3).await.unwrap();
     assert_eq!(parent.result().await.unwrap(), 3);
+}
+
+async fn run_that_would_be_its_own_ancestor_is_refused(env: Env) {
+    // A run whose grandchild asks for its key.
+    workflow!(Ouroboros, "ouroboros", |ctx: Context, depth: u32| -> WorkflowResult<u32> {
+        let child = ctx.child::<Ouroboros>(depth.saturating_sub(1));
+        if depth == 0 { child.key("tail").await } else { child.await }
+    });
+
+    env.run(env.worker().workflow::<Ouroboros>());
+    let run = env.client.start::<Ouroboros>(2).key("tail").await.unwrap();
+    let error = run.result().await.unwrap_err();
+    assert_contains(error.to_string(), &["key-taken", &run.run_id().to_string()]);
 }
 
 async fn parent_shows_what_it_waits_for_and_its_child_is_found(env: Env) {

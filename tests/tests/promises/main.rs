@@ -19,6 +19,7 @@ mod views;
 
 mod attempts;
 mod cancellation;
+mod carried;
 mod compensations;
 mod failures;
 mod methods;

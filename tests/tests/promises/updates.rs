@@ -14,6 +14,7 @@ promises![
     termination_replies_to_every_update,
     update_to_a_run_that_is_over_or_unknown_is_refused,
     update_to_a_stalled_run_times_out_and_says_why,
+    update_to_a_paused_run_is_answered_when_it_is_resumed,
     timeout_withdraws_nothing,
     updates_without_an_answer_are_bounded,
     updates_are_answered_by_any_run_of_a_chain,
@@ -201,6 +202,20 @@ async fn update_to_a_stalled_run_times_out_and_says_why(env: Env) {
         error.to_string().contains("stalled").then_some(())
     })
     .await;
+}
+
+async fn update_to_a_paused_run_is_answered_when_it_is_resumed(env: Env) {
+    env.run(env.worker().workflow::<Sums>());
+    let run = env.client.start::<Sums>(7).await.unwrap();
+    run.update(ADD, 1).await.unwrap();
+    run.pause().await.unwrap();
+    logged(&run, "run.paused", 1).await;
+    let resume = async {
+        logged(&run, "update.received", 2).await;
+        run.resume().await.unwrap();
+    };
+    let (answer, ()) = futures::join!(run.update(ADD, 6), resume);
+    assert_eq!((answer.unwrap(), run.result().await.unwrap()), (7, 7));
 }
 
 async fn timeout_withdraws_nothing(env: Env) {

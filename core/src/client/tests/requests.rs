@@ -11,6 +11,7 @@ use super::{Fixture, Greeting, WAVE, fixture, spawn};
 use crate::client::Client;
 use crate::client::handle::RunHandle;
 use crate::client::request::Request;
+use crate::data::chain::{KnownMessage, KnownMessages};
 use crate::data::id::{EventSeq, LeaseId, MessageId, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -21,6 +22,7 @@ use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::wire;
 use crate::store::Store;
+use crate::store::append::OpenRow;
 use crate::store::error::StoreError;
 use crate::store::inbox::Submitted;
 use crate::testing::workflow;
@@ -286,6 +288,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         chain: None,
         run_retry: None,
         trace: None,
+        carried: None,
     };
     store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));
@@ -458,6 +461,32 @@ async fn message_that_may_have_ended_its_run_is_not_called_refused() {
     host.advance(Duration::from_secs(2)).await;
     let error = sent.await.unwrap().unwrap_err();
     assert!(error.is_unavailable() && error.to_string().contains("read its history"), "{error}");
+}
+
+#[tokio::test]
+async fn message_that_another_run_of_the_chain_received_was_accepted() {
+    // Given a chain that is over, whose last run knows that its predecessor has logged a signal
+    let Fixture { client, store, host } = fixture();
+    let (first, last) = (some_run(1), some_run(2));
+    store.describe_as(first, "greeting", OpenRow::default());
+    store.describe_as(last, "greeting", OpenRow::default());
+    store.state().described.get_mut(&first).unwrap().current = Some(last);
+    let signal = || client.signal(first, WAVE, 1).key("once");
+    let message = signal().prepare().await.unwrap().submission().message;
+    let messages = KnownMessages(vec![KnownMessage { message, at: NOW }]);
+    store.state().frames =
+        vec![crate::testing::frame(last, EventSeq::FIRST, NOW, &[Event::MessagesKnown { messages }])];
+
+    // When the answer to the first try is lost, and the second is told that the run is over
+    for (key, was_received) in [("once", true), ("other", false)] {
+        let answers = [Err(StoreError::unavailable("connection lost")), Ok(Submitted::RunOver)];
+        store.state().submit_answers.extend(answers);
+        let sent = spawn(signal().key(key));
+        host.advance(Duration::from_secs(2)).await;
+
+        // Then the client knows what was received
+        assert_eq!(sent.await.unwrap().is_ok(), was_received, "{key}");
+    }
 }
 
 #[tokio::test]

@@ -27,3 +27,24 @@ fn messages_that_wait_for_a_run_reach_its_successor_if_it_continues_as_soon_as_i
     assert_eq!(fixture.log.len(), 3);
     assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
 }
+
+#[test]
+fn run_of_a_chain_takes_three_events_and_one_commit() {
+    let mut fixture = Fixture::new();
+    fixture.start::<CountsDown>(1, 3);
+    let counts = fixture.run_and_list().into_iter().map(|append| {
+        let names: Vec<&str> = events(&append).iter().map(|(_, event)| event.name()).collect();
+        (names, append.frames.len(), append.opened.len() + append.closed.len() + append.links.len())
+    });
+    let counts: Vec<_> = counts.collect();
+    let goes_on = (vec!["run.resumed", "run.continued", "run.started"], 2, 3);
+    assert_eq!(
+        counts,
+        [
+            (vec!["run.started", "run.continued", "run.started"], 2, 3),
+            goes_on.clone(),
+            goes_on,
+            (vec!["run.resumed", "run.completed"], 1, 1),
+        ]
+    );
+}

@@ -392,3 +392,45 @@ fn child_of_an_unknown_workflow_waits_visibly_and_its_parent_can_be_cancelled() 
     terminate(&mut fixture, child);
     assert!(last(&fixture, parent).contains("child-terminated"), "{}", fixture.history(parent));
 }
+
+#[test]
+fn outcome_of_a_child_whose_parent_does_not_exist_any_more_is_dropped() {
+    // Given a child that was left alone, and whose parent was dropped with its partition
+    let mut fixture = Fixture::new();
+    let parent = fixture.start::<EndsBefore>(1, ChildPolicy::Leave as u32);
+    fixture.run();
+    let child = child_of(&fixture, parent);
+    fixture.signal(parent, 5);
+    fixture.run();
+    fixture.log.remove(&parent);
+    fixture.closed.remove(&parent);
+    fixture.take_over(0);
+
+    // When it ends, then nothing is left of the message, and its own history has the outcome
+    fixture.signal(child, 1);
+    fixture.signal(child, 2);
+    fixture.run();
+    assert!(last(&fixture, child).contains("run.completed 2"), "{}", fixture.history(child));
+    assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+}
+
+#[test]
+fn child_takes_four_events_two_messages_and_two_commits_after_that_which_starts_it() {
+    let mut fixture = Fixture::new();
+    // Its child returns at once.
+    fixture.start::<ParentOfChain>(1, 0);
+    let counts = fixture.run_and_list().into_iter().map(|append| {
+        let names: Vec<&str> = events(&append).iter().map(|(_, event)| event.name()).collect();
+        (names, append.sent.len(), append.consumed.len(), append.closed.len())
+    });
+    let counts: Vec<_> = counts.collect();
+    assert_eq!(
+        counts,
+        [
+            // The row of the child is written with its start.
+            (vec!["run.started", "child.started"], 1, 1, 0),
+            (vec!["run.started", "run.completed"], 1, 1, 1),
+            (vec!["child.completed", "run.completed"], 0, 1, 1),
+        ]
+    );
+}

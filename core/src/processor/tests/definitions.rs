@@ -8,6 +8,10 @@ use crate::data::options::ActivityOptions;
 use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::testing::{activity, panic_if_broken, run_id};
+use crate::workflow::Workflow;
+use crate::workflow::calls::carried_child::Carried;
+use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowResult;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 use crate::workflow::signal::Signal;
@@ -182,6 +186,27 @@ workflow!(ContinuesKeyed, "continues-keyed", |ctx, policy| {
     }
     ctx.wait_for(GO).await
 });
+// The rounds that are left, and the child that the first run has started, with a key or without.
+pub(super) type Leg = (u32, Option<Carried<Waits>>);
+crate::testing::workflow!(pub(super) Carries, "carries", |ctx, leg: Leg| -> u32 { carry::<Carries>(ctx, leg, None).await });
+crate::testing::workflow!(pub(super) CarriesKeyed, "carries-keyed", |ctx, leg: Leg| -> u32 {
+    carry::<CarriesKeyed>(ctx, leg, Some("k")).await
+});
+
+/// Starts a child, carries it along for some rounds, each of which a signal ends, and waits for it.
+async fn carry<W: Workflow<Input = Leg>>(ctx: Context, leg: Leg, key: Option<&str>) -> WorkflowResult<u32> {
+    let (left, carried) = leg;
+    let carried = carried.unwrap_or_else(|| {
+        let child = ctx.child::<Waits>(0);
+        let child = if let Some(key) = key { child.key(key) } else { child };
+        child.start().carry()
+    });
+    if left == 0 {
+        return ctx.carried::<Waits>(carried).await;
+    }
+    ctx.wait_for(GO).await?;
+    ctx.continue_as_new::<W>((left - 1, Some(carried))).await
+}
 workflow!(ParentElsewhere, "parent-elsewhere", |ctx, input| ctx.child::<Waits>(input).queue("gpu").await);
 workflow!(RendersThenAsks, "renders-then-asks", |ctx, input| {
     let _: Result<u32, _> = ctx.activity::<Once>(input).queue("gpu").await;
@@ -243,6 +268,8 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<LeavesKeyed>())
         .and_then(|()| definitions.workflow::<KeyedParentBeside>())
         .and_then(|()| definitions.workflow::<ContinuesKeyed>())
+        .and_then(|()| definitions.workflow::<Carries>())
+        .and_then(|()| definitions.workflow::<CarriesKeyed>())
         .and_then(|()| definitions.workflow::<ParentOfChain>())
         .and_then(|()| definitions.workflow::<CountsDown>())
         .and_then(|()| definitions.workflow::<ParentOfUnknown>())

@@ -104,3 +104,25 @@ fn update_that_comes_after_the_end_is_consumed_without_a_reply() {
     assert_eq!((late.consumed.len(), late.undelivered.len(), replies(&late)), (1, 0, Vec::new()));
     assert!(fixture.undelivered.is_empty());
 }
+
+#[test]
+fn of_a_hundred_thousand_updates_that_nothing_takes_ten_thousand_wait_and_the_others_are_refused() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Waits>(1, 0);
+    fixture.run();
+    for number in 0..100_000 {
+        fixture.submit_again(run, &update(1), MessageId::from_u128(1_000 + number));
+    }
+    let mut refused = 0;
+    while !fixture.inbox.is_empty() {
+        fixture.work();
+        if let Some(append) = fixture.processor.cut() {
+            refused += replies(&append).iter().filter(|(_, reply)| *reply == Reply::TooMany).count();
+            fixture.append(&append);
+        } else if let Some(read) = fixture.processor.next_read() {
+            fixture.answer(read);
+        }
+    }
+    assert_eq!(fixture.history(run).matches("update.received").count(), limits::UPDATES_OPEN_MAX);
+    assert_eq!(refused, 100_000 - limits::UPDATES_OPEN_MAX);
+}

@@ -109,6 +109,23 @@ fn continuation_as_another_workflow_or_with_compensations_stalls_the_run() {
 }
 
 #[test]
+fn handler_may_continue_its_run() {
+    workflow!(W, |ctx| {
+        let inner = ctx.clone();
+        let _serving = ctx.serve(GO, async move |_number: u32| {
+            inner.continue_as_new::<W>(1).await;
+        });
+        ctx.activity::<Work>(1).await
+    });
+    let mut run = begin::<W>();
+    run.signal("go", &0);
+    let text = run.new_events();
+    assert!(text.contains("run.continued"), "{text}");
+    run.go_on();
+    assert!(run.new_events().contains("activity.scheduled #1 work 1"));
+}
+
+#[test]
 fn length_of_the_history_is_the_same_live_in_a_replay_and_at_a_release() {
     thread_local!(static SEEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
     workflow!(W, |ctx| {

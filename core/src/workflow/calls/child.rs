@@ -13,6 +13,7 @@ use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use super::started_child::StartedChild;
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
+use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::time_limits::TimeLimits;
 use crate::workflow::Workflow;
@@ -238,11 +239,11 @@ where
     pub fn start(mut self) -> StartedChild<I, O> {
         self.open_now();
         let run = self.handle().and_then(CallHandle::child);
-        if run.is_none() {
+        if run.is_none() && !self.is_refused() {
+            // The code is dropped at the end of this poll.
             self.site().fault("`start` is called after its first poll, or after a problem with the call");
         }
-        // After a fault, the code is dropped at the end of this poll.
-        StartedChild { run: run.unwrap_or(self.site().scope.run()), future: self }
+        StartedChild { run: run.unwrap_or_else(|| self.site().scope.no_child()), future: self }
     }
 }
 
@@ -317,6 +318,20 @@ where
 
 /// The type of the failure of a child that was cancelled.
 pub(crate) const CHILD_CANCELLED: &str = "child-cancelled";
+
+/// The call for a child that was not carried along: it fails.
+pub(super) fn unknown_child(scope: &Rc<Scope>, child: RunId, workflow: &Name, source: Source) -> CallHandle {
+    let (on_cancel, at_end) = (ChildPolicy::Leave, ChildPolicy::Leave);
+    let open = OpenChild { child, workflow: workflow.clone(), on_cancel, at_end };
+    let handle = CallHandle::open(scope, CallKind::Child(Box::new(open)), source);
+    let message = format!(
+        "run {child} is no child of workflow `{workflow}` that was carried to this run: no run of this chain has carried it, or \
+         its outcome was asked for before"
+    );
+    let failure = Failure::new("unknown-child", message).non_retryable();
+    scope.resolve(handle.id(), Resolution::Failed(Box::new(failure)));
+    handle
+}
 
 /// The failure of a child whose queue does not exist.
 fn unknown_queue(queue: &Name) -> Failure {

@@ -139,6 +139,24 @@ impl<C> DurableFuture<C> {
         Self { site, state: State::New(call) }
     }
 
+    /// The future of a call that was made before.
+    pub(crate) fn of_open(site: CallSite, handle: CallHandle) -> Self {
+        Self { site, state: State::Open(handle) }
+    }
+
+    /// Ends the future without cancelling its call: returns the handle of the call, if it was made and is not over.
+    pub(crate) fn into_handle(self) -> Option<CallHandle> {
+        match self.state {
+            State::Open(handle) => Some(handle),
+            State::New(_) | State::Refused | State::Faulted | State::Done => None,
+        }
+    }
+
+    /// Whether it was cancelled before it was made.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refused)
+    }
+
     pub(crate) fn site(&self) -> &CallSite {
         &self.site
     }

@@ -10,6 +10,7 @@ use futures::future::FusedFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::carried_child::CarriedChild;
 use super::child::ChildCall;
 use super::future::DurableFuture;
 use super::send_signal::send_signal;
@@ -56,6 +57,59 @@ impl<I, O> StartedChild<I, O> {
     pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: impl Into<NamedSignal<T>>, content: T) {
         let to = Recipient::Run(self.run);
         send_signal(&self.future.site().scope, to, signal.into().into_name(), &content, Location::caller());
+    }
+
+    /// Carries the child along: it is for a run that [continues](crate::Context::continue_as_new) this one. A value in that
+    /// run's input says which child it is, and [`Context::carried`](crate::Context::carried) leads from there to its outcome.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    /// use pgworkflows::workflow::Carried;
+    ///
+    /// #[workflow(name = "audit")]
+    /// async fn audit(ctx: Context, month: u32) -> WorkflowResult<u32> {
+    ///     ctx.sleep(Duration::from_millis(1)).await?;
+    ///     Ok(100 * month)
+    /// }
+    ///
+    /// /// Closes one month in each of its runs, while the month before is audited.
+    /// #[workflow(name = "ledger")]
+    /// async fn ledger(ctx: Context, (month, before): (u32, Option<Carried<audit>>)) -> WorkflowResult<u32> {
+    ///     let next = ctx.child::<audit>(month).start();
+    ///     let audited = match before {
+    ///         Some(before) => ctx.carried::<audit>(before).await?,
+    ///         None => 0,
+    ///     };
+    ///     if month == 3 {
+    ///         return Ok(audited + next.await?);
+    ///     }
+    ///     ctx.continue_as_new::<ledger>((month + 1, Some(next.carry()))).await
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<audit>().workflow::<ledger>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async { client.start::<ledger>((1, None)).await?.result().await };
+    /// # let mut result = Ok(0);
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # assert_eq!(result?, 500);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A carried child goes along with every run that continues the chain, until one of them takes it. The end of a run that is
+    /// continued asks nothing of it, and a cancellation does not reach it. However the chain ends before it is taken, the child's
+    /// [`on_parent_end`](DurableFuture::on_parent_end) is carried out, as if the last run held it.
+    ///
+    /// # Errors
+    /// None. A run stalls that continues with more than 1,000 carried children, or with outcomes of more than 32 MiB that it has
+    /// and has not taken. A child whose outcome was taken cannot be carried: nothing is left of it.
+    pub fn carry(self) -> CarriedChild<I, O> {
+        if let Some(handle) = self.future.into_handle() {
+            handle.carry();
+        }
+        CarriedChild::new(self.run)
     }
 
     /// The future of the child's outcome: what awaiting the handle itself returns.

@@ -5,7 +5,9 @@ use std::panic::Location;
 
 use super::Context;
 use crate::workflow::Workflow;
+use crate::workflow::calls::carried_child::Carried;
 use crate::workflow::calls::continue_as_new::ContinueAsNew;
+use crate::workflow::calls::started_child::Child;
 
 impl Context {
     /// Ends this run, and has a new run of the same workflow and key go on with this input and a history of its own. The end of
@@ -54,16 +56,32 @@ impl Context {
     ///
     /// Signals that the run has not taken go along, in their order. Signals and requests that are sent to any run of the chain
     /// reach the current one, and a key of a signal is recognised for a day, among the last 1,000 messages. Values of views
-    /// belong to the run that published them.
+    /// belong to the run that published them. Children get what their `on_parent_end` says, except for those that are
+    /// [carried](crate::workflow::StartedChild::carry) along.
     ///
     /// # Errors
     /// None. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by default), if `W` is
     /// another workflow than the run's own, or if a compensation is registered or a round is open, which the successor would not
-    /// run.
+    /// run; or if it carries too many children.
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as a start does")]
     pub fn continue_as_new<W: Workflow>(&self, input: W::Input) -> ContinueAsNew {
         ContinueAsNew::new::<W>(&self.scope, &input, Location::caller())
+    }
+
+    /// A child that a predecessor of this run has [carried](crate::workflow::StartedChild::carry) along. Awaiting it returns the
+    /// child's outcome, at once if the child has ended meanwhile. See `carry` for an example.
+    ///
+    /// From now on it is a child as one that this run has started, with the options of its start: it can be signalled, dropping
+    /// it gives it up, and it may be carried again.
+    ///
+    /// # Errors
+    /// As of [`child`](Self::child). If the run has no such child, because it was not carried along the chain, is a child of
+    /// another run or of another workflow, or was asked for before, the outcome is the failure `unknown-child`. So it is in another
+    /// [attempt](Self::attempt) of a run that failed: that failure was the end of the run that had the child.
+    #[track_caller]
+    pub fn carried<W: Workflow>(&self, carried: Carried<W>) -> Child<W> {
+        Child::<W>::carried(&self.scope, W::NAME, carried, Location::caller())
     }
 
     /// Which attempt of the whole run this is, from 1 on: see [`StartRun::retry`](crate::client::StartRun::retry). It is 1 without a

@@ -44,6 +44,30 @@ impl CallHandle {
         Self { scope: Rc::clone(scope), id, done: false }
     }
 
+    /// Opens a call again under the id that it has. It may be resolved already.
+    pub(super) fn open_again(
+        scope: &Rc<Scope>,
+        id: CommandId,
+        kind: CallKind,
+        resolution: Option<Resolution>,
+        source: Source,
+    ) -> Self {
+        let within = scope.cancellations.current();
+        let mut inner = scope.inner.borrow_mut();
+        inner.unresolved += usize::from(resolution.is_none());
+        inner.calls.insert(
+            id,
+            OpenCall { kind, source, waker: None, within, outlives_cancellation: false, resolution },
+        );
+        Self { scope: Rc::clone(scope), id, done: false }
+    }
+
+    /// Leaves the call, which is a child's, without cancelling it: the scope carries the child.
+    pub(crate) fn carry(mut self) {
+        self.done = true;
+        self.scope.carry(self.id);
+    }
+
     /// Has the call go on, whatever is cancelled.
     pub(crate) fn outlives_cancellation(self) -> Self {
         if let Some(call) = self.scope.inner.borrow_mut().calls.get_mut(self.id) {

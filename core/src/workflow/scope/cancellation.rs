@@ -129,13 +129,16 @@ impl Scope {
             };
             inner.calls.iter().filter(|(_, call)| ends(call)).map(|(id, _)| id).collect()
         };
-        for id in &open {
-            if !self.request_cancel(*id) {
-                self.cancel_call(*id);
-                self.resolve(*id, Resolution::Cancelled);
-            }
-        }
+        open.iter().for_each(|id| self.cancel_open(*id));
         !open.is_empty()
+    }
+
+    /// Cancels an open call, and resolves it with the cancellation unless it goes on until what it waits for is cancelled.
+    pub(super) fn cancel_open(&self, id: CommandId) {
+        if !self.request_cancel(id) {
+            self.cancel_call(id);
+            self.resolve(id, Resolution::Cancelled);
+        }
     }
 }
 

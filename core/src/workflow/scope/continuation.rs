@@ -26,6 +26,10 @@ impl Scope {
                  its successor would not run: execute them before with `ctx.compensate()`, or discard them"
             ));
         }
+        let problem = self.inner.borrow().carried.problem();
+        if let Some(problem) = problem {
+            return self.fault(format!("workflow `{workflow}` continues at {source} and carries {problem}"));
+        }
         self.inner.borrow_mut().continuation.get_or_insert_with(|| Box::new(input));
     }
 

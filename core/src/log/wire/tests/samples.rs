@@ -101,6 +101,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         deadline,
         grace_until,
         trace: None,
+        carried: None,
     };
     let started = |input, lease, key, start_at| limited(input, lease, key, start_at, None, None);
     let timed_out = |grace_until, uncompensated, skipped| Event::RunTimedOut {
@@ -122,8 +123,9 @@ fn run_events() -> Vec<(&'static str, Event)> {
         deadline: None,
         grace_until: None,
         trace,
+        carried: None,
     };
-    let continuing = |run_retry| Event::RunStarted {
+    let continuing = |run_retry, carried| Event::RunStarted {
         workflow: name("trial-onboarding"),
         input: greeting(),
         key: some("signup:42"),
@@ -136,6 +138,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         deadline: None,
         grace_until: None,
         trace: None,
+        carried,
     };
     let retry = |attempt| {
         let policy = RetryPolicy::exponential().max_attempts(5).non_retryable(["card-declined"]);
@@ -160,8 +163,9 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
         ("of a child", child(RUN, None)),
         ("of a traced child", child(RUN, Some(trace()))),
-        ("continuing another", continuing(None)),
-        ("another attempt", continuing(retry(2))),
+        ("continuing another", continuing(None, None)),
+        ("continuing another with its children", continuing(None, Some(2))),
+        ("another attempt", continuing(retry(2), None)),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
         ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
         ("least", Event::RunStalled { reason: String::new() }),
@@ -324,10 +328,23 @@ fn child_events() -> Vec<(&'static str, Event)> {
         deadline,
         grace_until,
     };
+    let carried = |id, key, input, policy, at| Event::ChildCarried {
+        id,
+        child: RUN,
+        workflow: name("trial-onboarding"),
+        on_cancel: policy,
+        at_end: policy,
+        key,
+        input,
+        deadline: at,
+        grace_until: at,
+    };
     let cancelled = |id, policy| Event::ChildCancelled { id, policy };
     vec![
         ("least", started(ID, NOTHING, None, ChildPolicy::RequestAndWait, [None; 2])),
         ("all", started(LATE_ID, greeting(), some("signup:42"), ChildPolicy::Leave, [Some(NOON); 2])),
+        ("least", carried(ID, None, None, ChildPolicy::RequestAndWait, None)),
+        ("all", carried(LATE_ID, some("signup:42"), Some(greeting()), ChildPolicy::Leave, Some(NOON))),
         ("least", Event::ChildBound { id: ID }),
         ("all", Event::ChildBound { id: LATE_ID }),
         ("least", Event::ChildCompleted { id: ID, result: NOTHING }),

@@ -37,6 +37,33 @@ fn shielded_call_goes_on_and_the_next_call_outside_is_cancelled_without_being_is
 }
 
 #[test]
+fn child_that_is_started_after_the_shield_is_cancelled_without_being_issued() {
+    crate::testing::workflow!(Other, "other", |ctx, _: ()| -> String {
+        ctx.sleep(SECOND).await?;
+        Ok(String::new())
+    });
+    workflow!(W, |ctx| {
+        let shielded = word(ctx.shield(async { ctx.activity::<Work>(1).await }).await);
+        let child = ctx.child::<Other>(()).start();
+        let second = word(ctx.activity::<Work>(2).await);
+        Ok(format!("{shielded}, {}, {second}", word(child.await)))
+    });
+    let mut run = begin::<W>();
+    run.cancel();
+    run.complete(1, &1);
+    run.complete(2, &1);
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 1
+        3 cancel.requested: enough
+        4 activity.completed #1 1
+        5 activity.scheduled #2 work 2
+        6 activity.completed #2 1
+        7 run.completed "done, cancelled, done"
+    "#]]);
+}
+
+#[test]
 fn cancellation_that_finds_a_call_outside_of_the_shield_is_not_latched() {
     workflow!(W, |ctx| {
         let shielded = ctx.shield(async { ctx.activity::<Work>(1).await });

@@ -1,16 +1,18 @@
-//! What a command answers: a text for people and a value for scripts. Only here is the standard output written.
+//! What a command answers: a text for people and a value for scripts.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::streams::Streams;
 
 /// Where answers go, and in which form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answers {
     pub(crate) json: bool,
+    pub(crate) streams: &'static Streams,
 }
 
 impl Answers {
@@ -27,10 +29,7 @@ impl Answers {
 
     /// One line of a longer answer.
     pub(crate) fn line(self, text: impl Display) -> Result<Code, Failure> {
-        let text = text.to_string();
-        let mut output = anstream::stdout().lock();
-        let written = writeln!(output, "{}", text.trim_end_matches('\n')).and_then(|()| output.flush());
-        match written {
+        match self.streams.answer(&text.to_string()) {
             // Whoever reads the output has seen enough, as `head` does.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(Code::Done as i32),
             written => written.map(|()| Code::Done).map_err(Failure::from),
@@ -40,8 +39,7 @@ impl Answers {
     /// Something beside the answer that people should know.
     pub(crate) fn note(self, text: impl Display) {
         if !self.json {
-            // Nothing is left to be told to if the standard error is closed.
-            drop(writeln!(anstream::stderr(), "{text}"));
+            self.streams.tell(&text.to_string());
         }
     }
 }

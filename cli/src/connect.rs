@@ -88,6 +88,9 @@ impl Global {
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
+        if let Some(store) = &self.store {
+            return Ok((store.clone(), None));
+        }
         if !is_postgres(url) {
             // A mistyped path would become an empty store.
             if let Some(path) = file(url).filter(|path| migrate == Migrate::No && !Path::new(path).exists()) {

@@ -1,14 +1,16 @@
 //! How a command ends: its exit code, and what it says when it fails. No address with a password gets out here.
 
+use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use pgworkflows::Error;
 use pgworkflows::error::ErrorKind;
 use serde_json::json;
 
-use crate::secrets::without_secrets;
+use crate::secrets::{without_addresses, without_secrets};
+use crate::streams::Streams;
 
 /// The exit codes. Scripts depend on them: they never change. `--help` and docs/operating.md list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +64,15 @@ impl Failure {
     }
 
     /// Tells the failure on the standard error: in words, or as JSON.
-    pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let message = self.to_string();
+    pub(crate) fn report(&self, arguments: &[OsString], json: bool, streams: &Streams) -> Code {
+        let message = without_addresses(&self.message, arguments);
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
-        // Nothing is left to be told to if the standard error is closed.
-        drop(if json {
-            writeln!(io::stderr(), "{}", json!({"error": {"kind": self.kind, "message": message}}))
+        streams.tell(&if json {
+            json!({"error": {"kind": self.kind, "message": message}}).to_string()
         } else {
-            writeln!(anstream::stderr(), "{red}error:{red:#} {message}")
+            format!("{red}error:{red:#} {message}")
         });
-        self.code.into()
+        self.code
     }
 }
 

@@ -13,8 +13,11 @@ mod input;
 mod progress;
 mod secrets;
 mod situation;
+mod streams;
 mod table;
 mod target;
+#[cfg(feature = "__testing")]
+pub mod testing;
 mod why;
 
 use std::ffi::OsString;
@@ -24,43 +27,39 @@ use clap::Parser;
 
 use crate::args::Arguments;
 use crate::failure::{Code, Failure};
-use crate::secrets::without_secrets;
+use crate::secrets::without_addresses;
+use crate::streams::{STANDARD, Streams};
 
 /// Runs the command line, and returns its exit code, which `--help` explains. It writes to the standard output and the standard
 /// error of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, &words, &STANDARD).into(),
     };
     let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(commands::run(arguments));
+            let done = runtime.block_on(commands::run(arguments, &STANDARD));
             // A connection attempt of the library may be under way; nothing waits for it.
             runtime.shutdown_background();
             done
         }
         Err(error) => Err(Failure::new(Code::Failed, "io", format!("no thread could be started: {error}"))),
     };
-    match done {
-        Ok(code) => code.into(),
-        Err(failure) => failure.report(json),
-    }
+    done.unwrap_or_else(|failure| failure.report(&words, json, &STANDARD)).into()
 }
 
 /// Shows help, or what is wrong with the arguments. These may contain a password: an address in the wrong place, say.
-fn refuse(error: &clap::Error) -> ExitCode {
-    use std::io::Write;
-
-    let text = without_secrets(&error.render().ansi().to_string());
-    let (written, code) = if error.use_stderr() {
-        (write!(anstream::stderr(), "{text}"), Code::Usage)
-    } else {
-        (write!(anstream::stdout(), "{text}"), Code::Done)
-    };
+fn refuse(error: &clap::Error, words: &[OsString], streams: &Streams) -> Code {
+    let text = without_addresses(&error.render().ansi().to_string(), words);
+    if error.use_stderr() {
+        streams.tell(&text);
+        return Code::Usage;
+    }
     // Whoever closed the output does not read it.
-    drop(written);
-    code.into()
+    drop(streams.answer(&text));
+    Code::Done
 }

@@ -8,3 +8,4 @@ mod doctor;
 mod files;
 mod look;
 mod secrets;
+mod sqlite;

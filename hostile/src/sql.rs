@@ -99,7 +99,7 @@ impl Functions {
         functions.connection.execute(ATTEMPT).await?;
         functions
             .connection
-            .execute("select pgworkflows.open_executor('fuzz', lease => '1000 days')")
+            .execute("select pgworkflows.open_executor('fuzz', lease => '1 day')")
             .await?;
         Ok(functions)
     }

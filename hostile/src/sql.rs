@@ -97,10 +97,7 @@ impl Functions {
             Self { connection: PgConnection::connect(database.url()).await?, store, _database: database };
         functions.worker()?.run_until(async { drop(over.result().await) }).await?;
         functions.connection.execute(ATTEMPT).await?;
-        functions
-            .connection
-            .execute("select pgworkflows.open_executor('fuzz', lease => '1 day')")
-            .await?;
+        functions.connection.execute("select pgworkflows.open_executor('fuzz', lease => '1 day')").await?;
         Ok(functions)
     }
 

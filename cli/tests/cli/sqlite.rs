@@ -62,7 +62,7 @@ async fn file_that_cannot_be_a_store_is_refused_by_every_command_and_left_alone(
 }
 
 #[tokio::test]
-async fn run_that_does_not_exist_or_is_over_takes_no_request_in_a_file_either() {
+async fn run_that_does_not_exist_or_has_another_input_is_refused_in_a_file_too() {
     let directory = Directory::new("requests");
     let file = directory.file("runs.db");
     assert_eq!(on(&file, &["migrate"]).await.code, 0);

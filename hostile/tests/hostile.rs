@@ -18,7 +18,7 @@ fn inputs(count: usize, bytes_max: usize) -> impl Iterator<Item = Vec<u8>> {
     let count = more.next().flatten().and_then(|count: u64| usize::try_from(count).ok()).unwrap_or(count);
     let seed = more.next().flatten().unwrap_or(7);
     seeded(seed, count, bytes_max).enumerate().map(|(number, data)| {
-        if number > 0 && number % 1_000_000 == 0 {
+        if number > 0 && number % 100_000 == 0 {
             eprintln!("{number} inputs");
         }
         data

@@ -22,6 +22,9 @@ async fn no_argument_makes_anything_but_a_documented_code() {
     let mut functions = Functions::new().await.unwrap();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for batch in 0..calls / BATCH {
+        if batch > 0 && batch % 1_000 == 0 {
+            eprintln!("{} calls: {counts:?}", batch * BATCH);
+        }
         // The next calls meet what these have done; what many have done would fill the disk.
         let keep = batch < CALLS / BATCH || batch % 64 == 0;
         let seed = [seed.to_le_bytes(), batch.to_le_bytes()].concat();

@@ -1,17 +1,22 @@
-//! What a command answers: a text for people and a value for scripts. Only here is the standard output written.
+//! What a command answers: a text for people and a value for scripts.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+<<<<<<< HEAD
 use crate::visible::{self, visible};
+=======
+use crate::streams::Streams;
+>>>>>>> w/fuzz
 
 /// Where answers go, and in which form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answers {
     pub(crate) json: bool,
+    pub(crate) streams: &'static Streams,
 }
 
 impl Answers {
@@ -33,15 +38,27 @@ impl Answers {
 
     /// One line of a longer answer, or several.
     pub(crate) fn line(self, text: impl Display) -> Result<Code, Failure> {
+<<<<<<< HEAD
         let text = text.to_string();
         write(&if self.json { visible::json(&text) } else { visible(&text) })
+=======
+        match self.streams.answer(&text.to_string()) {
+            // Whoever reads the output has seen enough, as `head` does.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(Code::Done as i32),
+            written => written.map(|()| Code::Done).map_err(Failure::from),
+        }
+>>>>>>> w/fuzz
     }
 
     /// Something beside the answer that people should know.
     pub(crate) fn note(self, text: impl Display) {
         if !self.json {
+<<<<<<< HEAD
             // Nothing is left to be told to if the standard error is closed.
             drop(writeln!(anstream::stderr(), "{}", visible(&text.to_string())));
+=======
+            self.streams.tell(&text.to_string());
+>>>>>>> w/fuzz
         }
     }
 }

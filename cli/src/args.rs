@@ -1,6 +1,7 @@
 //! The arguments that all commands share, and the list of commands. It must not know what a command does.
 
 use clap::{Args, Parser};
+use pgworkflows::AnyStore;
 
 use crate::commands::Command;
 
@@ -48,4 +49,8 @@ pub(crate) struct Global {
     /// Answers with one JSON value, for scripts
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// The store of a test, whatever the address is.
+    #[arg(skip)]
+    pub(crate) store: Option<AnyStore>,
 }

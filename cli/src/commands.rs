@@ -16,6 +16,7 @@ use clap::Subcommand;
 use crate::answer::Answers;
 use crate::args::Arguments;
 use crate::failure::{Code, Failure};
+use crate::streams::Streams;
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
@@ -46,9 +47,9 @@ pub(crate) enum Command {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
+pub(crate) async fn run(arguments: Arguments, streams: &'static Streams) -> Result<Code, Failure> {
     let Arguments { global, command } = arguments;
-    let answers = Answers { json: global.json };
+    let answers = Answers { json: global.json, streams };
     match command {
         Command::Runs { command } => command.run(&global, answers).await,
         Command::Queues(queues) => queues.run(&global, answers).await,

@@ -1,15 +1,21 @@
 //! How a command ends: its exit code, and what it says when it fails. No address with a password gets out here.
 
+use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use pgworkflows::Error;
 use pgworkflows::error::ErrorKind;
 use serde_json::json;
 
+<<<<<<< HEAD
 use crate::secrets::without_secrets;
 use crate::visible::{self, visible};
+=======
+use crate::secrets::{without_addresses, without_secrets};
+use crate::streams::Streams;
+>>>>>>> w/fuzz
 
 /// The exit codes. Scripts depend on them: they never change. `--help` and docs/operating.md list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +82,24 @@ impl Failure {
     }
 
     /// Tells the failure on the standard error: in words, or as JSON.
-    pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let message = self.to_string();
+    pub(crate) fn report(&self, arguments: &[OsString], json: bool, streams: &Streams) -> Code {
+        let message = without_addresses(&self.message, arguments);
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
+<<<<<<< HEAD
         // Nothing is left to be told to if the standard error is closed.
         drop(if json {
             let error = json!({"error": {"kind": self.kind, "message": message}}).to_string();
             writeln!(io::stderr(), "{}", visible::json(&error))
         } else {
             writeln!(anstream::stderr(), "{red}error:{red:#} {}", visible(&message))
+=======
+        streams.tell(&if json {
+            json!({"error": {"kind": self.kind, "message": message}}).to_string()
+        } else {
+            format!("{red}error:{red:#} {message}")
+>>>>>>> w/fuzz
         });
-        self.code.into()
+        self.code
     }
 }
 

@@ -14,9 +14,15 @@ mod progress;
 mod secrets;
 mod shell;
 mod situation;
+mod streams;
 mod table;
 mod target;
+<<<<<<< HEAD
 mod visible;
+=======
+#[cfg(feature = "__testing")]
+pub mod testing;
+>>>>>>> w/fuzz
 mod why;
 
 use std::ffi::OsString;
@@ -26,11 +32,13 @@ use clap::Parser;
 
 use crate::args::Arguments;
 use crate::failure::{Code, Failure};
-use crate::secrets::without_secrets;
+use crate::secrets::without_addresses;
+use crate::streams::{STANDARD, Streams};
 
 /// Runs the command line, and returns its exit code, which `--help` explains. It writes to the standard output and the standard
 /// error of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+<<<<<<< HEAD
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let json = arguments.iter().any(|argument| argument == "--json");
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -39,34 +47,34 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return Failure::usage(error.to_string().trim()).report(json);
         }
         Err(error) => return refuse(&error),
+=======
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error, &words, &STANDARD).into(),
+>>>>>>> w/fuzz
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(commands::run(arguments));
+            let done = runtime.block_on(commands::run(arguments, &STANDARD));
             // A connection attempt of the library may be under way; nothing waits for it.
             runtime.shutdown_background();
             done
         }
         Err(error) => Err(Failure::new(Code::Failed, "io", format!("no thread could be started: {error}"))),
     };
-    match done {
-        Ok(code) => code.into(),
-        Err(failure) => failure.report(json),
-    }
+    done.unwrap_or_else(|failure| failure.report(&words, json, &STANDARD)).into()
 }
 
 /// Shows help, or what is wrong with the arguments. These may contain a password: an address in the wrong place, say.
-fn refuse(error: &clap::Error) -> ExitCode {
-    use std::io::Write;
-
-    let text = without_secrets(&error.render().ansi().to_string());
-    let (written, code) = if error.use_stderr() {
-        (write!(anstream::stderr(), "{text}"), Code::Usage)
-    } else {
-        (write!(anstream::stdout(), "{text}"), Code::Done)
-    };
+fn refuse(error: &clap::Error, words: &[OsString], streams: &Streams) -> Code {
+    let text = without_addresses(&error.render().ansi().to_string(), words);
+    if error.use_stderr() {
+        streams.tell(&text);
+        return Code::Usage;
+    }
     // Whoever closed the output does not read it.
-    drop(written);
-    code.into()
+    drop(streams.answer(&text));
+    Code::Done
 }

@@ -94,12 +94,13 @@ impl Connected {
         if !failure.is_unknown_run() {
             return failure;
         }
-        let Some(postgres) = &self.postgres else { return failure };
+        let elsewhere = format!("there is none in {}", self.place);
+        let Some(postgres) = &self.postgres else { return failure.and(elsewhere) };
         match postgres.schemas_with(run).await.unwrap_or_default().first() {
             Some(schema) => {
                 failure.and(format!("schema `{schema}` of this database has it: pass --schema {schema}"))
             }
-            None => failure.and(format!("there is none in {}", self.place)),
+            None => failure.and(elsewhere),
         }
     }
 }

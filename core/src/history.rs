@@ -26,6 +26,8 @@ pub use crate::log::message_kind::MessageKind;
 use crate::log::past_event::StoredEvent;
 use crate::log::stored_history::StoredHistory;
 use crate::log::wire;
+#[cfg(feature = "__testing")]
+pub use crate::log::wire::read_back::read_back;
 use crate::log::words::{Span, Words};
 use crate::store::error::StoreError;
 use crate::store::frame::Frame;

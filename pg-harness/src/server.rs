@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -49,6 +49,7 @@ pub struct Postgres {
 pub struct Builder {
     durable: bool,
     settings: Vec<(String, String)>,
+    files: Vec<(String, String)>,
     parent_dir: Option<PathBuf>,
 }
 
@@ -65,6 +66,14 @@ impl Builder {
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Puts a file into the directory of the server's data, in place of one of that name, e.g. `pg_hba.conf`, or the key of a
+    /// certificate. Only the server may read it.
+    #[must_use]
+    pub fn data_file(mut self, name: impl Into<String>, content: impl Into<String>) -> Self {
+        self.files.push((name.into(), content.into()));
         self
     }
 
@@ -87,6 +96,7 @@ impl Builder {
         let mut server = Postgres::in_a_fresh_directory(installation, Account::for_server()?, &parent)?;
         server.initialize()?;
         server.configure(&self)?;
+        server.write_files(&self.files)?;
         server.launch_on_a_free_port()?;
         Ok(server)
     }
@@ -253,6 +263,17 @@ impl Postgres {
         }
         let mut file = OpenOptions::new().append(true).open(&path).map_err(at(&path))?;
         file.write_all(text.as_bytes()).map_err(at(&path))
+    }
+
+    fn write_files(&self, files: &[(String, String)]) -> Result<(), Error> {
+        for (name, content) in files {
+            let path = self.data_dir().join(name);
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+            file.and_then(|mut file| file.write_all(content.as_bytes())).map_err(at(&path))?;
+            self.account.give(&path)?;
+        }
+        Ok(())
     }
 
     fn launch_on_a_free_port(&mut self) -> Result<(), Error> {

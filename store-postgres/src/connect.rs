@@ -1,8 +1,10 @@
 //! Opens connections, checks the server, and turns failures into errors that a person can act on. Passwords never
 //! appear in them.
 
+use std::io::ErrorKind;
+
 use pgworkflows_core::store::StoreError;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Executor, Row};
 
 use crate::error::store_error;
@@ -78,10 +80,14 @@ pub(crate) fn describe_address(options: &PgConnectOptions) -> String {
 
 pub(crate) fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
     let address = describe_address(options);
+    if let Some(reason) = untrusted(&error) {
+        return StoreError::misconfigured(format!("{address}: {reason}"));
+    }
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
         "28P01" | "28000" => StoreError::misconfigured(format!(
-            "{address}: the server refused the user ({error}); check user and password"
+            "{address}: the server refused the user ({error}); check user and password{}",
+            encryption_advice(options.get_ssl_mode())
         )),
         "3D000" => StoreError::misconfigured(format!(
             "{address}: there is no such database; create it, or correct the address"
@@ -96,6 +102,31 @@ pub(crate) fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> S
             StoreError::Misconfigured { reason } => StoreError::misconfigured(format!("{address}: {reason}")),
             other => other,
         },
+    }
+}
+
+/// Why there is no encrypted connection, if that is what failed, and what to do.
+fn untrusted(error: &sqlx::Error) -> Option<String> {
+    match error {
+        sqlx::Error::Tls(_) => Some(format!(
+            "{error}; check `sslmode` in the address, and build with the feature `tls` of `pgworkflows` for any mode but `disable`"
+        )),
+        // What is wrong with a certificate arrives as data that cannot be read.
+        sqlx::Error::Io(problem) if problem.kind() == ErrorKind::InvalidData => Some(format!(
+            "the server cannot be trusted ({problem}); give the certificate of its authority as `sslrootcert` in the address, and the \
+             host by the name that is in the server's certificate"
+        )),
+        _ => None,
+    }
+}
+
+/// What else to check if a server refuses a user whose connection may not be encrypted: many do so for that reason.
+fn encryption_advice(mode: PgSslMode) -> &'static str {
+    let may_be_plain = matches!(mode, PgSslMode::Disable | PgSslMode::Allow) || cfg!(not(feature = "tls"));
+    if may_be_plain {
+        ", and whether the server demands encryption: then add `sslmode=verify-full` to the address, and build with the feature `tls`"
+    } else {
+        ""
     }
 }
 

@@ -51,6 +51,7 @@
 //! error if `p + 4` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in
 //! a workflow which never yields keeps its one or two connections.
 
+mod address;
 mod append;
 mod calls;
 mod connect;
@@ -85,6 +86,20 @@ mod transactional;
 mod transactions;
 mod values;
 mod watch;
+
+/// For this project's own tests.
+#[cfg(feature = "__testing")]
+pub mod testing {
+    use pgworkflows_core::store::StoreError;
+
+    /// Reads the address of a database, and describes it as errors do. It opens no connection.
+    ///
+    /// # Errors
+    /// The errors of an address that cannot be read.
+    pub fn read_address(url: &str) -> Result<String, StoreError> {
+        crate::address::read(url).map(|options| crate::connect::describe_address(&options))
+    }
+}
 
 /// The driver, for the caller's own transactions: the version that [`InTransaction`] takes.
 pub use sqlx;

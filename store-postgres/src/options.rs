@@ -1,11 +1,11 @@
 //! The options of a store and their checks. It opens no connection.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use pgworkflows_core::store::StoreError;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::address;
 use crate::schema::Schema;
 
 /// The default maximum of connections in the store's pool, which serves clients. The crate's documentation counts those
@@ -197,16 +197,16 @@ impl Builder {
                 self.partition_width
             ));
         }
-        let connect = connect_options(&self.url)?;
+        let connect = address::read(&self.url)?;
         let listen = match &self.listen_url {
-            Some(url) => connect_options(url)?,
+            Some(url) => address::read(url)?,
             None => connect.clone(),
         };
         Ok(Options {
             schema: Schema::new(&self.schema)?,
             connect,
             listen_directly: self.listen_url.is_some(),
-            prepared_statements: self.prepared_statements && !forbids_prepared_statements(&self.url),
+            prepared_statements: self.prepared_statements && !address::forbids_prepared_statements(&self.url),
             listen: self.notifications.then_some(listen),
             migrate: self.migrate,
             pool_size: self.pool_size,
@@ -253,32 +253,4 @@ pub(crate) struct Options {
 /// A duration in the form of the server's settings.
 pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
-}
-
-/// Whether the address switches prepared statements off, by the driver's own parameter.
-fn forbids_prepared_statements(url: &str) -> bool {
-    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
-    parameters.split('&').any(|parameter| parameter == "statement-cache-capacity=0")
-}
-
-fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(StoreError::misconfigured(
-            "the address of the database does not begin with `postgres://`: it must have the form \
-             postgres://user:password@host:5432/database",
-        ));
-    }
-    let options = PgConnectOptions::from_str(url).map_err(|error| {
-        StoreError::misconfigured(format!(
-            "the address of the database cannot be read ({error}): it must have the form \
-             postgres://user:password@host:5432/database"
-        ))
-    })?;
-    let options = match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("pgworkflows"),
-    };
-    // By default the driver sets the digits of floats when a session starts. PgBouncer refuses that, and no statement
-    // here needs it.
-    Ok(options.extra_float_digits(None))
 }

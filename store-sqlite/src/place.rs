@@ -101,7 +101,12 @@ fn check_file_system(path: &Path, directory: &Path) -> Result<(), StoreError> {
     // Where it cannot be asked, SQLite itself will say what is wrong.
     let Ok(found) = rustix::fs::statfs(directory) else { return Ok(()) };
     // Its type is signed on some machines, and of 32 bits on others.
-    let kind = i128::from(found.f_type) & 0xffff_ffff;
+    check_kind(path, i128::from(found.f_type) & 0xffff_ffff)
+}
+
+/// Refuses a file system of this type, if other machines share it.
+#[cfg(target_os = "linux")]
+fn check_kind(path: &Path, kind: i128) -> Result<(), StoreError> {
     match NETWORK.iter().find(|(number, _)| i128::from(*number) == kind) {
         Some((_, name)) => Err(StoreError::misconfigured(format!(
             "`{}` is on a network file system ({name}), where several machines could damage it: put it on a local disk, or use \
@@ -149,7 +154,19 @@ mod tests {
     fn local_disks_are_no_network_file_systems() {
         // ext4, xfs, btrfs, tmpfs, overlayfs, zfs
         for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1] {
-            assert!(NETWORK.iter().all(|(network, _)| *network != local), "{local:#x}");
+            check_kind(Path::new("runs.db"), local).unwrap();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn network_file_system_is_refused_with_its_name_and_what_to_do() {
+        for (kind, name) in [(0x6969, "(NFS)"), (0xff53_4d42, "(CIFS)"), (0x0102_1997, "(9P)")] {
+            let error = check_kind(Path::new("/mnt/runs.db"), kind).unwrap_err();
+            assert!(matches!(error, StoreError::Misconfigured { .. }), "{error:?}");
+            for word in ["`/mnt/runs.db`", name, "local disk", "PostgreSQL"] {
+                assert!(error.to_string().contains(word), "{error}");
+            }
         }
     }
 }

@@ -131,6 +131,13 @@ async fn read_only_file_is_refused() {
     expect_refused(&file, &["read-only", "allow this user to write it"]).await;
 }
 
+/// Not even root creates a file there, as on a disk that is mounted for reading only.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn directory_where_no_file_can_be_created_is_refused() {
+    expect_refused(Path::new("/proc/self/runs.db"), &["cannot be", "may create files there"]).await;
+}
+
 #[tokio::test]
 async fn file_that_another_program_has_locked_is_unavailable() {
     let directory = Directory::new("locked");

@@ -1,7 +1,5 @@
 //! `pgworkflows dev`: a playground without a server and without a worker: a store in a file, and a look at it.
 
-use std::io::IsTerminal;
-
 use clap::Args;
 use serde_json::json;
 
@@ -49,7 +47,7 @@ impl Dev {
             shell::word(shown)
         );
         answers.give(text, &json!({"url": shown}))?;
-        if answers.json || !std::io::stdout().is_terminal() {
+        if answers.json || !answers.streams.are_on_a_terminal() {
             return Ok(Code::Done);
         }
         // What was said stays above the screen, which is another one.

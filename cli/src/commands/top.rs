@@ -2,7 +2,6 @@
 
 mod screen;
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -43,7 +42,7 @@ enum Asked {
 
 impl Top {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
-        if answers.json || !std::io::stdout().is_terminal() {
+        if answers.json || !answers.streams.are_on_a_terminal() {
             return Err(Failure::usage(
                 "`top` draws on a terminal, and this is none: scripts use `pgworkflows runs list --json` and `queues --json`",
             ));

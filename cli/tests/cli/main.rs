@@ -9,4 +9,8 @@ mod files;
 mod look;
 mod payloads;
 mod secrets;
+<<<<<<< HEAD
 mod terminal;
+=======
+mod sqlite;
+>>>>>>> w/fuzz

@@ -32,6 +32,8 @@ mod fields;
 pub(crate) mod frame;
 mod layout;
 mod parts;
+#[cfg(feature = "__testing")]
+pub(crate) mod read_back;
 pub(crate) mod reply;
 pub(crate) mod task;
 #[cfg(test)]

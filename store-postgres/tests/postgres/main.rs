@@ -32,6 +32,7 @@ mod settings;
 mod sql;
 mod submit;
 mod time_limits;
+mod tls;
 mod transactional;
 mod views;
 mod waits;

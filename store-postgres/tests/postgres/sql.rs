@@ -1,7 +1,6 @@
 //! The SQL interface: what psql, triggers and other languages call, in their own transactions.
 
 mod bytes;
-mod fuzz;
 mod guide;
 mod messages;
 mod python;

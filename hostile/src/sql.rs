@@ -1,25 +1,164 @@
-//! Thousands of calls with odd arguments: each succeeds, or fails with a code that the guide lists.
+//! The SQL functions: calls with odd arguments. Each succeeds, or fails with a code that the guide lists.
+//!
+//! A server tells a fuzzer nothing of the paths that it takes, and an answer takes a round trip. So bytes are the seed of many calls,
+//! which one statement makes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use pgworkflows::prelude::*;
+use pgworkflows::{Error, PostgresStore, RunId};
+use pgworkflows_pg_harness::{Database, Postgres};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
-use super::*;
-
-/// How many calls are made.
-const CALLS: usize = 6_000;
-
-/// Another number of calls, and the seed of their arguments: `1000000 42`.
-const MORE: &str = "PGWORKFLOWS_SQL_CALLS";
-
-/// How many of them are in one transaction.
-const BATCH: usize = 300;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// The codes of the guide.
-const CODES: &[&str] = &["PW101", "PW102", "PW103", "PW104", "PW105", "PW106", "PW107", "PW003"];
+const CODES: [&str; 8] = ["PW101", "PW102", "PW103", "PW104", "PW105", "PW106", "PW107", "PW003"];
+
+/// Makes a call, and tells how it ended. What a failed one did is rolled back.
+const ATTEMPT: &str = "
+    create function pg_temp.attempt(call text) returns text language plpgsql as $$
+    begin
+        execute 'select from pgworkflows.' || call;
+        return 'ok';
+    exception when others then
+        return sqlstate || ' ' || sqlerrm;
+    end
+    $$";
+
+/// Makes many.
+const ATTEMPTS: &str =
+    "select pg_temp.attempt(c.call) from unnest($1::text[]) with ordinality as c (call, n) order by n";
+
+/// Waits for a signal, and answers updates until then.
+#[derive(Debug)]
+pub struct Trial;
+
+/// What [`Trial`] takes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Signup {
+    company: String,
+    seats: u32,
+}
+
+const UPGRADE: Signal<bool> = Signal::new("upgrade");
+const ADD: Update<u32, u32> = Update::new("add-seats").check(|seats| match seats {
+    0 => Err("no seats".into()),
+    _ => Ok(()),
+});
+
+impl Workflow for Trial {
+    const NAME: &'static str = "trial";
+    type Input = Signup;
+    type Output = String;
+
+    async fn run(ctx: Context, signup: Signup) -> WorkflowResult<String> {
+        let seats = Shared::new(signup.seats);
+        let state = seats.clone();
+        let adding = ctx.serve(ADD, async move |more| {
+            state.with(|seats| {
+                *seats = seats.saturating_add(more);
+                *seats
+            })
+        });
+        let upgraded = ctx.wait_for(UPGRADE).await?;
+        adding.drain().await?;
+        Ok(format!("{} upgraded to {} seats: {upgraded}", signup.company, seats.with(|seats| *seats)))
+    }
+}
+
+/// A database with a run that is open, `('trial', 'open')`, one that is over, `('trial', 'over')`, and the executor `fuzz`.
+#[derive(Debug)]
+pub struct Functions {
+    connection: PgConnection,
+    store: PostgresStore,
+    _database: Database,
+}
+
+impl Functions {
+    /// Makes the database.
+    ///
+    /// # Errors
+    /// Returns the error of the store, which does not answer, say.
+    ///
+    /// # Panics
+    /// Panics if there is no server.
+    pub async fn new() -> Result<Self, Box<dyn std::error::Error>> {
+        let database = Postgres::shared().create_database()?;
+        let store = PostgresStore::builder(database.url()).connect().await?;
+        let client = Client::builder(store.clone()).queue_shards(4).build()?;
+        client.start_named("trial", serde_json::json!({"company": "Acme", "seats": 3})).key("open").await?;
+        let over = client.start_named("trial", serde_json::json!(null)).key("over").await?;
+        over.terminate("").await?;
+        let mut functions =
+            Self { connection: PgConnection::connect(database.url()).await?, store, _database: database };
+        functions.worker()?.run_until(async { drop(over.result().await) }).await?;
+        functions.connection.execute(ATTEMPT).await?;
+        functions.connection.execute("select pgworkflows.open_executor('fuzz', lease => '1 day')").await?;
+        Ok(functions)
+    }
+
+    /// A worker that knows the workflow.
+    ///
+    /// # Errors
+    /// Returns the error of its builder.
+    pub fn worker(&self) -> Result<Worker, Error> {
+        let worker = Worker::builder(self.store.clone()).queue_shards(4).workflow::<Trial>();
+        worker.heartbeat_interval(Duration::from_millis(50)).build()
+    }
+
+    /// Makes that many calls in one transaction, and keeps or forgets what they did. Returns how many of them ended with each code,
+    /// or `ok`.
+    ///
+    /// # Errors
+    /// Returns the driver's error if the connection ended.
+    ///
+    /// # Panics
+    /// Panics if a call ends with a code that is not documented.
+    pub async fn attempt(
+        &mut self,
+        seed: &[u8],
+        calls: usize,
+        keep: bool,
+    ) -> Result<BTreeMap<String, usize>, sqlx::Error> {
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(seed).for_each(|(byte, given)| *byte = *given);
+        let mut runner =
+            TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let call = call();
+        let calls: Vec<String> = (0..calls)
+            .map(|_| call.new_tree(&mut runner).expect("no value is filtered out").current())
+            .collect();
+        let mut transaction = self.connection.begin().await?;
+        let answers: Vec<String> =
+            sqlx::query_scalar(ATTEMPTS).bind(&calls).fetch_all(&mut *transaction).await?;
+        if keep {
+            transaction.commit().await?
+        } else {
+            transaction.rollback().await?
+        }
+        let mut counts = BTreeMap::new();
+        for (call, answer) in calls.iter().zip(answers) {
+            let code = answer.split(' ').next().unwrap_or_default();
+            assert!(code == "ok" || CODES.contains(&code), "{call}: {answer}");
+            *counts.entry(code.to_owned()).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    /// How many rows a condition holds for, such as `pgworkflows.inbox where shard < 4`.
+    ///
+    /// # Errors
+    /// Returns the driver's error.
+    pub async fn count(&mut self, from: &str) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {from}")))
+            .fetch_one(&mut self.connection)
+            .await
+    }
+}
 
 /// A literal that cannot end before its end.
 fn literal(text: &str) -> String {
@@ -143,7 +282,8 @@ fn boolean() -> impl Strategy<Value = String> {
     prop_oneof![Just("null".to_owned()), Just("true".to_owned()), Just("false".to_owned())]
 }
 
-fn call() -> impl Strategy<Value = String> {
+/// A call of a function of the SQL interface: everything after its schema.
+pub fn call() -> impl Strategy<Value = String> {
     let workflow = prop_oneof![2 => Just("'trial'".to_owned()), 1 => text()];
     let queue = prop_oneof![6 => Just("null".to_owned()), 1 => Just("'default'".to_owned()), 1 => text()];
     let optional = |strategy: BoxedStrategy<String>| prop_oneof![3 => Just("null".to_owned()), 1 => strategy];
@@ -180,66 +320,4 @@ fn call() -> impl Strategy<Value = String> {
         1 => (task(), interval()).prop_map(|(t, p)| format!("release_task({t}, {p})")),
         1 => executor().prop_map(|e| format!("close_executor({e})")),
     ]
-}
-
-#[tokio::test]
-async fn no_argument_makes_anything_but_a_documented_code() {
-    let world = World::new().await;
-    let mut sql = Caller::new(&world).await;
-    sql.execute(
-        "create function pg_temp.attempt(call text) returns text language plpgsql as $$
-         begin
-             execute 'select from pgworkflows.' || call;
-             return 'ok';
-         exception when others then
-             return sqlstate || ' ' || sqlerrm;
-         end
-         $$",
-    )
-    .await;
-    sql.run(r#"pgworkflows.start('trial', '{"company": "Acme", "seats": 3}', 'open')"#).await;
-    let over = sql.run("pgworkflows.start('trial', key => 'over')").await;
-    sql.text(&format!("pgworkflows.terminate('{over}', '')")).await;
-    let talk = async {
-        sql.until(&format!("pgworkflows.result('{over}')")).await;
-    };
-    worker(&world).run_until(talk).await.unwrap();
-    sql.text("pgworkflows.open_executor('fuzz', lease => '1 day')").await;
-
-    let more = std::env::var(MORE).unwrap_or_default();
-    let mut more = more.split(' ').map(|number| number.parse::<usize>().ok());
-    let (calls, seed) = (more.next().flatten().unwrap_or(CALLS), more.next().flatten().unwrap_or(7));
-    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed as u8; 32]);
-    let mut runner = TestRunner::new_with_rng(Config::default(), seed);
-    let call = call();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..calls / BATCH {
-        let calls: Vec<String> = (0..BATCH).map(|_| call.new_tree(&mut runner).unwrap().current()).collect();
-        sql.execute("begin").await;
-        let answers: Vec<String> =
-            sqlx::query_scalar("select pg_temp.attempt(c.call) from unnest($1::text[]) with ordinality as c (call, n) order by n")
-                .bind(&calls)
-                .fetch_all(&mut sql.0)
-                .await
-                .unwrap();
-        // The next calls meet what these have done.
-        sql.execute("commit").await;
-        for (call, answer) in calls.iter().zip(answers) {
-            let code = answer.split(' ').next().unwrap_or_default();
-            assert!(code == "ok" || CODES.contains(&code), "{call}: {answer}");
-            *counts.entry(code.to_owned()).or_default() += 1;
-        }
-    }
-    // The arguments are odd, and not all of them are: most codes are met often
-    let often = |code: &str| counts.get(code).copied().unwrap_or_default();
-    assert!(often("ok") > calls / 10, "{counts:?}");
-    for code in ["PW101", "PW102", "PW103", "PW104", "PW105", "PW106", "PW107"] {
-        assert!(often(code) > 0, "{code}: {counts:?}");
-    }
-    // And what was accepted can be read: by a worker, whose run goes on or stalls
-    let worker = worker(&world);
-    let unread = "select to_jsonb(true) where not exists (
-                      select from pgworkflows.inbox i join pgworkflows.open_runs o using (run_id)
-                      where o.workflow = 'trial' and i.shard < 4)";
-    worker.run_until(async { drop(sql.until(unread).await) }).await.unwrap();
 }

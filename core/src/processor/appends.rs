@@ -8,7 +8,7 @@ use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::log::wire::frame::FrameWriter;
 use crate::processor::blame::{Blame, Cut};
-use crate::processor::group::{Group, RowChange, SuspectChange};
+use crate::processor::group::{Group, QueuedGroup, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
 use crate::store::append::{Append, Need, OpenedRun, PublishedView, UpdatedRun};
@@ -34,7 +34,7 @@ pub(super) struct Appends {
 struct InFlight {
     append: Arc<Append>,
     /// The groups in the append.
-    groups: Vec<Group>,
+    groups: Vec<QueuedGroup>,
     /// The shards as they were before the append was cut.
     before: OwnedShards,
 }
@@ -60,7 +60,7 @@ impl Appends {
 
     /// Takes the groups of the next append, unless one is in flight or nothing waits. There are none if only accused runs
     /// have something to write: whether an empty append succeeds is evidence, too.
-    pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<Group>> {
+    pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<QueuedGroup>> {
         if self.in_flight.is_some() || outbox.is_empty() {
             return None;
         }
@@ -75,7 +75,7 @@ impl Appends {
     pub(super) fn cut(
         &mut self,
         lease: LeaseId,
-        groups: Vec<Group>,
+        groups: Vec<QueuedGroup>,
         (leaving, needs): (BTreeSet<ShardId>, Vec<Need>),
         shards: &mut OwnedShards,
     ) -> Arc<Append> {
@@ -90,7 +90,7 @@ impl Appends {
     }
 
     /// The append in flight was applied: returns it with its groups.
-    pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<Group>)> {
+    pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<QueuedGroup>)> {
         let InFlight { append, groups, .. } = self.in_flight.take()?;
         self.committed = append.number;
         self.blame.succeeded(&groups);
@@ -118,7 +118,7 @@ impl Appends {
 }
 
 /// Builds an append of groups, which is still to be sealed. They stay as they are until its outcome is known.
-fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedShards) -> Append {
+fn build(lease: LeaseId, number: AppendNo, groups: &[QueuedGroup], shards: &mut OwnedShards) -> Append {
     let mut append = Append::new(lease, number);
     let mut frames = FrameWriter::with_capacity(groups.len());
     let ends = groups.iter().filter(|group| matches!(group.row, Some(RowChange::Closed(_)))).count();
@@ -130,7 +130,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
         append.tasks.extend_from_slice(&group.tasks);
         append.replies.extend_from_slice(&group.replies);
     }
-    let mut by_run: Vec<&Group> = groups.iter().collect();
+    let mut by_run: Vec<&Group> = groups.iter().map(|group| &**group).collect();
     by_run.sort_by_key(|group| group.run);
     for groups in by_run.chunk_by(|one, other| one.run == other.run) {
         add_frames(groups, shards, &mut frames);

@@ -226,8 +226,8 @@ impl Sum for Durations {
     }
 }
 
-/// The metrics of a worker. Clones share them. Threads add to different places, as far as there are enough, because a number
-/// that several threads change at a time costs each of them more than its own work; a snapshot adds the places up.
+/// The metrics of a worker. Clones share them. Threads add to different places, as far as there are enough, so that none waits
+/// for a line of the cache that another one writes to; a snapshot adds the places up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics(Arc<[Counted; PLACES]>);
 

@@ -11,7 +11,7 @@ use crate::data::id::{Position, RunId};
 use crate::error::Error;
 use crate::log::past_event::PastEvent;
 use crate::log::stored_history::decode;
-use crate::log::wire::frame::{EncodedEvents, write_frames};
+use crate::log::wire::frame::{EncodedEvents, FrameWriter};
 use crate::run::Run;
 use crate::run::replay::{Replay, Takeover, replay};
 use crate::run::state::RunState;
@@ -86,7 +86,7 @@ impl ReplayedRun {
 /// Returns an error if its bytes cannot be decoded.
 pub fn first_events(history: &RunHistory, count: u32) -> Result<RunHistory, Error> {
     let (run, mut left, mut position) = (history.run, count, Position::FIRST);
-    let mut first = RunHistory { run, frames: Vec::new() };
+    let mut frames = FrameWriter::default();
     for frame in &history.frames {
         let whole = RunHistory { run, frames: vec![frame.clone()] };
         let mut encoded = EncodedEvents::new();
@@ -95,9 +95,9 @@ pub fn first_events(history: &RunHistory, count: u32) -> Result<RunHistory, Erro
             encoded.push(seq, at, &event);
         }
         left -= encoded.len() as u32;
-        write_frames(run, std::iter::once(&encoded), &mut position, &mut first.frames);
+        frames.write(run, std::iter::once(&encoded), &mut position);
     }
-    Ok(first)
+    Ok(RunHistory { run, frames: frames.finish() })
 }
 
 /// A decoded history.

@@ -152,8 +152,13 @@ impl StoreClock {
 
     /// The store's time; `None` before its first answer.
     pub(crate) fn now(&self, host: &dyn Host) -> Option<Timestamp> {
+        self.at(host.monotonic())
+    }
+
+    /// The store's time when the host's clock shows `monotonic`.
+    pub(crate) fn at(&self, monotonic: Duration) -> Option<Timestamp> {
         let (answer, arrived) = (*self.lock())?;
-        Some(answer.saturating_add(host.monotonic().saturating_sub(arrived)))
+        Some(answer.saturating_add(monotonic.saturating_sub(arrived)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Timestamp, Duration)>> {

@@ -124,7 +124,9 @@ impl Progress {
         for id in dropped {
             self.steps.remove(*id);
         }
-        self.steps.append(asked);
+        if !asked.is_empty() {
+            self.steps.append(asked);
+        }
     }
 }
 
@@ -365,6 +367,7 @@ impl Run {
         for local in output.locals.into_new() {
             self.log(at, local, progress);
         }
+        progress.events.reserve(output.issued.len());
         for issued in output.issued {
             self.log(at, issued.command.into_event(), progress);
         }

@@ -19,7 +19,7 @@ use crate::data::trace_context::TraceContext;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
-use crate::log::wire::frame::{EncodedEvents, write_frames};
+use crate::log::wire::frame::{EncodedEvents, FrameWriter};
 use crate::log::words::Words;
 use crate::run::replay::{Takeover, replay};
 use crate::run::state::{DeadlineKind, RunState};
@@ -129,9 +129,9 @@ pub(crate) fn frame(run: RunId, seq: EventSeq, at: Timestamp, events: &[Event]) 
         encoded.push(next, at, event);
         next = next.next();
     }
-    let (mut position, mut frames) = (Position::new(seq.get().into()), Vec::new());
-    write_frames(run, [&encoded].into_iter(), &mut position, &mut frames);
-    frames.pop().expect("there is an event")
+    let (mut position, mut frames) = (Position::new(seq.get().into()), FrameWriter::default());
+    frames.write(run, [&encoded].into_iter(), &mut position);
+    frames.finish().pop().expect("there is an event")
 }
 
 /// A registry with one workflow.

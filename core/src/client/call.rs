@@ -299,7 +299,8 @@ impl ClientShared {
 
     fn shards_known(&self, workflow: &Name) -> Option<(Shards, Timestamp)> {
         let (shards, until) = self.lock_places().get(&self.place_of(workflow))?;
-        (self.host.monotonic() < until).then_some((shards, self.known.clock.now(&*self.host)?))
+        let now = self.host.monotonic();
+        (now < until).then_some((shards, self.known.clock.at(now)?))
     }
 
     fn lock_places(&self) -> std::sync::MutexGuard<'_, Places> {

@@ -86,6 +86,9 @@ pub(crate) fn in_attempt(span: Span, work: AttemptFuture<'_>) -> AttemptFuture<'
 
 /// The span of an attempt of an activity.
 pub(crate) fn attempt(of: &Attempt, propagator: &Propagator) -> Span {
+    if !listens(Level::INFO) {
+        return Span::none();
+    }
     let Attempt { run, workflow, key, activity, id: call, attempt, trace, .. } = of;
     let span = info_span!("attempt", %run, %workflow, key, %activity, %call, attempt);
     continuing(span, trace.as_deref(), propagator)
@@ -97,6 +100,9 @@ pub(crate) fn step_attempt(
     (step, call, attempt): (&Name, CommandId, u32),
     propagator: &Propagator,
 ) -> Span {
+    if !listens(Level::INFO) {
+        return Span::none();
+    }
     let OfRun { run, workflow, key, trace } = of;
     let span = info_span!("attempt", %run, %workflow, key, activity = %step, %call, attempt);
     continuing(span, trace, propagator)

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
-use crate::log::wire::frame::write_frames;
+use crate::log::wire::frame::FrameWriter;
 use crate::processor::blame::{Blame, Cut};
-use crate::processor::group::{Group, RowChange, SuspectChange};
+use crate::processor::group::{Group, QueuedGroup, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
 use crate::store::append::{Append, Need, OpenedRun, PublishedView, UpdatedRun};
@@ -34,7 +34,7 @@ pub(super) struct Appends {
 struct InFlight {
     append: Arc<Append>,
     /// The groups in the append.
-    groups: Vec<Group>,
+    groups: Vec<QueuedGroup>,
     /// The shards as they were before the append was cut.
     before: OwnedShards,
 }
@@ -60,7 +60,7 @@ impl Appends {
 
     /// Takes the groups of the next append, unless one is in flight or nothing waits. There are none if only accused runs
     /// have something to write: whether an empty append succeeds is evidence, too.
-    pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<Group>> {
+    pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<QueuedGroup>> {
         if self.in_flight.is_some() || outbox.is_empty() {
             return None;
         }
@@ -75,7 +75,7 @@ impl Appends {
     pub(super) fn cut(
         &mut self,
         lease: LeaseId,
-        groups: Vec<Group>,
+        groups: Vec<QueuedGroup>,
         (leaving, needs): (BTreeSet<ShardId>, Vec<Need>),
         shards: &mut OwnedShards,
     ) -> Arc<Append> {
@@ -90,7 +90,7 @@ impl Appends {
     }
 
     /// The append in flight was applied: returns it with its groups.
-    pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<Group>)> {
+    pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<QueuedGroup>)> {
         let InFlight { append, groups, .. } = self.in_flight.take()?;
         self.committed = append.number;
         self.blame.succeeded(&groups);
@@ -118,9 +118,11 @@ impl Appends {
 }
 
 /// Builds an append of groups, which is still to be sealed. They stay as they are until its outcome is known.
-fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedShards) -> Append {
+fn build(lease: LeaseId, number: AppendNo, groups: &[QueuedGroup], shards: &mut OwnedShards) -> Append {
     let mut append = Append::new(lease, number);
-    append.frames.reserve_exact(groups.len());
+    let mut frames = FrameWriter::with_capacity(groups.len());
+    let ends = groups.iter().filter(|group| matches!(group.row, Some(RowChange::Closed(_)))).count();
+    append.closed.reserve_exact(ends);
     for group in groups {
         append.consumed.extend(&group.consumed);
         append.undelivered.extend(&group.undelivered);
@@ -128,11 +130,11 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
         append.tasks.extend_from_slice(&group.tasks);
         append.replies.extend_from_slice(&group.replies);
     }
-    let mut by_run: Vec<&Group> = groups.iter().collect();
+    let mut by_run: Vec<&Group> = groups.iter().map(|group| &**group).collect();
     by_run.sort_by_key(|group| group.run);
     for groups in by_run.chunk_by(|one, other| one.run == other.run) {
-        add_frames(groups, shards, &mut append);
-        add_successor(groups, shards, &mut append);
+        add_frames(groups, shards, &mut frames);
+        add_successor(groups, shards, &mut frames, &mut append);
         add_row(groups, &mut append);
         add_views(groups, &mut append);
         match groups.iter().rev().find_map(|group| group.suspect) {
@@ -141,22 +143,23 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
             None => {}
         }
     }
+    append.frames = frames.finish();
     append
 }
 
-/// Adds the events of a run's groups to an append, and assigns their positions.
-fn add_frames(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) {
+/// Makes the frames of a run's groups, and assigns the positions of their events.
+fn add_frames(groups: &[&Group], shards: &mut OwnedShards, frames: &mut FrameWriter) {
     if groups.iter().any(|group| !group.events.is_empty()) {
         let (run, events) = (groups[0].run, groups.iter().map(|group| &group.events));
-        write_frames(run, events, shards.next_position(run), &mut append.frames);
+        frames.write(run, events, shards.next_position(run));
     }
 }
 
 /// Adds the beginning of the run that continues this one to an append, right after the end of this one.
-fn add_successor(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) {
+fn add_successor(groups: &[&Group], shards: &mut OwnedShards, frames: &mut FrameWriter, append: &mut Append) {
     if let Some(begun) = groups.iter().find_map(|group| group.successor.as_deref()) {
         let run = begun.run();
-        write_frames(run, [&begun.events].into_iter(), shards.next_position(run), &mut append.frames);
+        frames.write(run, [&begun.events].into_iter(), shards.next_position(run));
         append.opened.push(begun.opened());
         append.links.push(begun.link());
     }
@@ -164,6 +167,9 @@ fn add_successor(groups: &[&Group], shards: &mut OwnedShards, append: &mut Appen
 
 /// Adds where a run's views were published last.
 fn add_views(groups: &[&Group], append: &mut Append) {
+    if groups.iter().all(|group| group.views.is_empty()) {
+        return;
+    }
     let published = groups.iter().flat_map(|group| &group.views);
     let last: BTreeMap<&Name, &PublishedView> = published.map(|view| (&view.view, view)).collect();
     append.views.extend(last.into_values().cloned());

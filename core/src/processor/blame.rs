@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::data::id::RunId;
-use crate::processor::group::Group;
+use crate::processor::group::QueuedGroup;
 
 /// How often a group must fail alone before its run is blamed.
 const FAILURES: u32 = 3;
@@ -70,7 +70,7 @@ impl Blame {
     }
 
     /// An append of these groups succeeded.
-    pub(super) fn succeeded(&mut self, groups: &[Group]) {
+    pub(super) fn succeeded(&mut self, groups: &[QueuedGroup]) {
         self.groups_max = usize::MAX;
         if self.accused.is_empty() {
             return;
@@ -86,7 +86,7 @@ impl Blame {
     }
 
     /// An append of these groups failed. Returns the run that is to blame, if any.
-    pub(super) fn failed(&mut self, groups: &[Group]) -> Option<RunId> {
+    pub(super) fn failed(&mut self, groups: &[QueuedGroup]) -> Option<RunId> {
         match groups {
             // Not even an empty append succeeds: no run is at fault.
             [] => {
@@ -109,7 +109,7 @@ impl Blame {
     }
 
     /// The store will never take the content of these groups. Returns the run that is to blame, once it is alone.
-    pub(super) fn refused(&mut self, groups: &[Group]) -> Option<RunId> {
+    pub(super) fn refused(&mut self, groups: &[QueuedGroup]) -> Option<RunId> {
         match groups {
             [] => None,
             [group] => Some(self.dismiss(group.run)),
@@ -129,9 +129,10 @@ impl Blame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processor::group::Group;
     use crate::testing::run_id;
 
-    fn group(number: u64) -> Group {
+    fn group(number: u64) -> QueuedGroup {
         Group::new(run_id(number))
     }
 

@@ -8,7 +8,7 @@ use crate::data::id::RunId;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
 use crate::processor::effect::Effect;
-use crate::processor::group::{Group, SuspectChange};
+use crate::processor::group::{QueuedGroup, SuspectChange};
 use crate::processor::live::Live;
 use crate::store::append::{Append, Appended};
 use crate::store::lease::{Suspect, SuspectStage};
@@ -19,7 +19,7 @@ impl Processor {
         let may_release = self.appends.may_release();
         let mut groups = self.appends.next_groups(&mut self.outbox);
         while let Some(idle) =
-            groups.take_if(|groups| !groups.is_empty() && groups.iter().all(Group::writes_nothing))
+            groups.take_if(|groups| !groups.is_empty() && groups.iter().all(|group| group.writes_nothing()))
         {
             self.committed(idle);
             groups = self.appends.next_groups(&mut self.outbox);
@@ -44,7 +44,8 @@ impl Processor {
     }
 
     /// These groups are committed: their lines are written, their effects may begin, and idle runs leave memory.
-    fn committed(&mut self, groups: Vec<Group>) {
+    fn committed(&mut self, groups: Vec<QueuedGroup>) {
+        self.outbox.make_room(groups.iter().map(|group| group.effects.len()).sum());
         for group in groups {
             group.lines.iter().for_each(|line| line.write(self.outbox.line_limit()));
             group.counts.add_to(&self.setup.config.metrics);

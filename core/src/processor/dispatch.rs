@@ -18,6 +18,9 @@ use crate::run::state::DeadlineKind;
 impl Recorder<'_> {
     /// Has the next attempts of these activities executed, once everything that led to them is committed.
     pub(super) fn dispatch(&mut self, id: RunId, calls: Vec<CommandId>, now: Timestamp) {
+        if calls.is_empty() {
+            return;
+        }
         // The next owner of the shard begins them, or the end of the pause.
         let paused = self.runs.get(id).is_some_and(|live| live.state().paused.is_some());
         if paused || !self.shards.keeps(id.shard()) {

@@ -113,6 +113,9 @@ impl Executing {
 
     /// Drops the attempts that do not go on, and all steps, and returns the calls.
     pub(super) fn drop_all_but(&mut self, goes_on: impl Fn(CommandId) -> bool) -> Vec<CommandId> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let going: Vec<_> = self.attempts.iter().map(|(call, attempt)| (call, *attempt)).collect();
         let dropped = self.drop_all().filter(|call| !goes_on(*call)).collect();
         going.into_iter().filter(|(call, _)| goes_on(*call)).for_each(|(call, attempt)| {

@@ -13,6 +13,9 @@ use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 use crate::store::tasks::NewTask;
 
+/// A group on its way to an append. Boxed, because groups are large and move from queue to queue.
+pub(super) type QueuedGroup = Box<Group>;
+
 /// What one run writes atomically, and the effects of its commit.
 pub(super) struct Group {
     pub(super) run: RunId,
@@ -61,8 +64,8 @@ pub(super) enum SuspectChange {
 
 impl Group {
     /// Makes an empty group.
-    pub(super) fn new(run: RunId) -> Self {
-        Self {
+    pub(super) fn new(run: RunId) -> QueuedGroup {
+        Box::new(Self {
             run,
             events: EncodedEvents::new(),
             consumed: Vec::new(),
@@ -79,17 +82,21 @@ impl Group {
             counts: RunCounts::default(),
             counted: false,
             held: None,
-        }
+        })
     }
 
     /// Makes a group that updates the existing row of an open run.
-    pub(super) fn of_row(run: RunId, row: OpenRow) -> Self {
-        Self { row: Some(RowChange::Open { workflow: None, row }), ..Self::new(run) }
+    pub(super) fn of_row(run: RunId, row: OpenRow) -> QueuedGroup {
+        let mut group = Self::new(run);
+        group.row = Some(RowChange::Open { workflow: None, row });
+        group
     }
 
     /// Makes a group that changes a suspect in the store.
-    pub(super) fn of_suspect(run: RunId, change: SuspectChange) -> Self {
-        Self { suspect: Some(change), ..Self::new(run) }
+    pub(super) fn of_suspect(run: RunId, change: SuspectChange) -> QueuedGroup {
+        let mut group = Self::new(run);
+        group.suspect = Some(change);
+        group
     }
 
     /// The size of its events, messages, tasks and replies, in bytes.

@@ -18,7 +18,7 @@ use crate::observe::spans::StepTag;
 use crate::processor::children::{Start, ended, request, start_of};
 use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
-use crate::processor::group::{Group, RowChange};
+use crate::processor::group::{Group, QueuedGroup, RowChange};
 use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
@@ -56,9 +56,10 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(run: Run, row: Row) -> Self {
+    /// Boxed, because it is large and would be moved several times.
+    pub(super) fn new(run: Run, row: Row) -> Box<Self> {
         let executing = Executing::of_tasks(run.state.tasks());
-        Self {
+        Box::new(Self {
             run,
             row,
             executing,
@@ -69,17 +70,21 @@ impl Live {
             warned: false,
             resumed: false,
             held: Vec::new(),
-        }
+        })
     }
 
     /// Makes a run for a client of this process, which is told how the run ended.
-    pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<Notice>) -> Self {
-        Self { on_closed: Some(on_closed), ..Self::new(run, Row::Absent) }
+    pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<Notice>) -> Box<Self> {
+        let mut live = Self::new(run, Row::Absent);
+        live.on_closed = Some(on_closed);
+        live
     }
 
     /// Makes a run that continues another. A client of this process may be told how it ends.
-    pub(super) fn continuing(run: Run, on_closed: Option<oneshot::Sender<Notice>>) -> Self {
-        Self { on_closed, ..Self::new(run, Row::submitted()) }
+    pub(super) fn continuing(run: Run, on_closed: Option<oneshot::Sender<Notice>>) -> Box<Self> {
+        let mut live = Self::new(run, Row::submitted());
+        live.on_closed = on_closed;
+        live
     }
 
     pub(super) fn id(&self) -> RunId {
@@ -350,7 +355,7 @@ impl Live {
     }
 
     /// Queues a group after all other groups of its run.
-    pub(super) fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {
+    pub(super) fn queue(&mut self, mut group: QueuedGroup, outbox: &mut Outbox) {
         // Only events change a row.
         if !group.events.is_empty() {
             self.set_row(&mut group);
@@ -377,7 +382,7 @@ impl Live {
         self.count_and_push(group, outbox);
     }
 
-    fn count_and_push(&mut self, mut group: Group, outbox: &mut Outbox) {
+    fn count_and_push(&mut self, mut group: QueuedGroup, outbox: &mut Outbox) {
         self.uncommitted += 1;
         group.counted = true;
         outbox.push(group);

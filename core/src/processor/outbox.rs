@@ -6,7 +6,7 @@ use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::observe::line_limit::LineLimit;
 use crate::processor::effect::Effect;
-use crate::processor::group::Group;
+use crate::processor::group::{Group, QueuedGroup};
 use crate::processor::memory::{GROUP_BYTES, Tally};
 use crate::store::inbox::MessageRef;
 
@@ -16,7 +16,7 @@ pub(super) struct Outbox {
     /// How many bytes may wait before no more input is taken.
     bytes_max: usize,
     /// The groups to append, in order.
-    groups: VecDeque<Group>,
+    groups: VecDeque<QueuedGroup>,
     /// The size of these groups in bytes.
     bytes: usize,
     effects: Vec<Effect>,
@@ -41,12 +41,17 @@ impl Outbox {
     }
 
     /// Adds a group after all others.
-    pub(super) fn push(&mut self, mut group: Group) {
+    pub(super) fn push(&mut self, mut group: QueuedGroup) {
         let bytes = group.bytes();
         // Twice, because an append has a copy.
         group.held = Some(self.tally.hold(GROUP_BYTES + 2 * bytes));
         self.bytes += bytes;
         self.groups.push_back(group);
+    }
+
+    /// Makes room for that many effects that may begin.
+    pub(super) fn make_room(&mut self, effects: usize) {
+        self.effects.reserve(effects);
     }
 
     /// Adds effects that may begin.
@@ -56,7 +61,7 @@ impl Outbox {
 
     /// The last group, if it belongs to this run.
     pub(super) fn last_of(&mut self, run: RunId) -> Option<&mut Group> {
-        self.groups.back_mut().filter(|last| last.run == run)
+        self.groups.back_mut().map(|last| &mut **last).filter(|last| last.run == run)
     }
 
     /// Takes the effects that may begin.
@@ -65,7 +70,7 @@ impl Outbox {
     }
 
     /// Puts groups back in their order, before all others.
-    pub(super) fn put_back(&mut self, groups: Vec<Group>) {
+    pub(super) fn put_back(&mut self, groups: Vec<QueuedGroup>) {
         for group in groups.into_iter().rev() {
             self.bytes += group.bytes();
             self.groups.push_front(group);
@@ -73,7 +78,7 @@ impl Outbox {
     }
 
     /// Takes the first groups of the `wanted` runs: as many as an append may hold, but at most `count`.
-    pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<Group> {
+    pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<QueuedGroup> {
         let (mut size, mut bytes) = (0, 0);
         let mut taken = Vec::with_capacity(count.min(self.groups.len()));
         let mut passed_over = Vec::new();
@@ -104,7 +109,7 @@ impl Outbox {
         let messages = dropped.flat_map(|group| group.consumed.iter().chain(&group.undelivered)).copied();
         let messages = messages.collect();
         self.groups.retain(|group| group.run != run);
-        self.bytes = self.groups.iter().map(Group::bytes).sum();
+        self.bytes = self.groups.iter().map(|group| group.bytes()).sum();
         messages
     }
 

@@ -46,7 +46,13 @@ impl Recorder<'_> {
     }
 
     /// Takes a run into memory, and records its progress so far.
-    pub(super) fn begin(&mut self, live: Live, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
+    pub(super) fn begin(
+        &mut self,
+        live: Box<Live>,
+        progress: Progress,
+        consumed: &[MessageRef],
+        now: Timestamp,
+    ) {
         let id = live.id();
         self.needs.note(id, &live.state().workflow);
         self.runs.insert(live);
@@ -68,6 +74,10 @@ impl Recorder<'_> {
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
         let dispatch = live.write(&mut group, progress, self.setup.config.attempts_lost_max - 1);
+        if !dispatch.is_empty() {
+            // Each begins with the commit of this group, and so does the wait of a client for the run.
+            group.effects.reserve_exact(dispatch.len() + 1);
+        }
         let over = live.is_over();
         if over {
             group.suspect = self.suspects.clear(id, true);
@@ -232,7 +242,12 @@ impl Recorder<'_> {
     }
 
     fn evict_unless(&mut self, id: RunId, rests: impl FnOnce(&Live) -> bool) {
-        if self.runs.get(id).is_some_and(Live::can_load_again) {
+        let Some(live) = self.runs.get(id) else { return };
+        // What is on its way keeps it, and comes here when it is committed.
+        if !live.is_committed() {
+            return;
+        }
+        if live.can_load_again() {
             return self.load_again(id);
         }
         if !self.runs.is_idle(id) {

@@ -117,10 +117,10 @@ impl Runs {
     }
 
     /// Takes a run into memory.
-    pub(super) fn insert(&mut self, live: Live) {
+    pub(super) fn insert(&mut self, live: Box<Live>) {
         let (id, held) = (live.id(), self.tally.hold(live.bytes()));
-        let (live, arrivals) = (Box::new(live), VecDeque::new());
-        self.in_memory.insert(id, InMemory { live, wake: None, arrivals, rests: None, held });
+        let in_memory = InMemory { live, wake: None, arrivals: VecDeque::new(), rests: None, held };
+        self.in_memory.insert(id, in_memory);
     }
 
     /// Takes a run out of memory, with the messages that were not delivered to it.

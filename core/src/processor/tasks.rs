@@ -79,6 +79,9 @@ impl Recorder<'_> {
         executor: Option<ExecutorId>,
         now: Timestamp,
     ) {
+        if tasks.is_empty() {
+            return;
+        }
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (call, queue) in tasks {
             let Some(live) = self.runs.get(id) else { return };

@@ -96,27 +96,26 @@ impl Append {
 
     /// Every shard that the batch writes to or releases, ascending. Messages may be sent to any shard.
     pub fn shards_written(&self) -> Vec<ShardId> {
-        let runs = self.frames.iter().map(|frame| frame.run);
-        let runs = runs
-            .chain(self.opened.iter().map(|opened| opened.run))
-            .chain(self.updated.iter().map(|updated| updated.run))
-            .chain(self.closed.iter().map(|closed| closed.run))
-            .chain(self.suspects.iter().map(|suspect| suspect.run))
-            .chain(self.cleared.iter().copied())
-            .chain(self.tasks.iter().map(|task| task.id.run))
-            .chain(self.replies.iter().map(|reply| reply.run));
-        let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
-        let needs = self.needs.iter().map(|need| need.shard);
-        let released = self.released.iter().map(|released| released.shard);
         // By their numbers, because an append names some shards very often.
         let mut written: Vec<Option<ShardId>> = Vec::new();
-        runs.map(RunId::shard).chain(messages).chain(needs).chain(released).for_each(|shard| {
+        let mut write = |shard: ShardId| {
             let number = usize::from(shard.get());
             if written.len() <= number {
                 written.resize(number + 1, None);
             }
             written[number] = Some(shard);
-        });
+        };
+        self.frames.iter().for_each(|frame| write(frame.run.shard()));
+        self.opened.iter().for_each(|opened| write(opened.run.shard()));
+        self.updated.iter().for_each(|updated| write(updated.run.shard()));
+        self.closed.iter().for_each(|closed| write(closed.run.shard()));
+        self.suspects.iter().for_each(|suspect| write(suspect.run.shard()));
+        self.cleared.iter().for_each(|run| write(run.shard()));
+        self.tasks.iter().for_each(|task| write(task.id.run.shard()));
+        self.replies.iter().for_each(|reply| write(reply.run.shard()));
+        self.consumed.iter().chain(&self.undelivered).for_each(|message| write(message.shard));
+        self.needs.iter().for_each(|need| write(need.shard));
+        self.released.iter().for_each(|released| write(released.shard));
         written.into_iter().flatten().collect()
     }
 
@@ -130,14 +129,9 @@ impl Append {
         }
         // The length precedes each list and each text, so that the end of one cannot pass for the beginning of the next.
         hasher.update((self.frames.len() as u64).to_le_bytes());
-        for Frame { run, seq, count, position, at, body } in &self.frames {
-            hasher.update(run.as_u128().to_le_bytes());
-            hasher.update(seq.get().to_le_bytes());
-            hasher.update(count.to_le_bytes());
-            hasher.update(position.get().to_le_bytes());
-            hasher.update(at.as_micros().to_le_bytes());
-            hasher.update((body.len() as u64).to_le_bytes());
-            hasher.update(body);
+        for frame in &self.frames {
+            hasher.update(head_of(frame));
+            hasher.update(&frame.body);
         }
         // Rows and views follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
@@ -218,6 +212,19 @@ impl Append {
             hasher.update(workflow.as_bytes());
         }
     }
+}
+
+/// What a frame says beside its body, and the length of that, for the digest: in one piece, because there are many frames.
+fn head_of(frame: &Frame) -> [u8; 48] {
+    let Frame { run, seq, count, position, at, body } = frame;
+    let mut head = [0; 48];
+    head[..16].copy_from_slice(&run.as_u128().to_le_bytes());
+    head[16..20].copy_from_slice(&seq.get().to_le_bytes());
+    head[20..24].copy_from_slice(&count.to_le_bytes());
+    head[24..32].copy_from_slice(&position.get().to_le_bytes());
+    head[32..40].copy_from_slice(&at.as_micros().to_le_bytes());
+    head[40..].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    head
 }
 
 /// A workflow that the owner of a shard has to know, because the shard may have open runs of it. The first append of an owner

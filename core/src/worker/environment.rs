@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
+use crate::data::cancellation::Cancellation;
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
 use crate::processor::memory::MemoryBudget;
@@ -44,8 +44,8 @@ pub(crate) struct Environment {
     pub(crate) tasks: mpsc::UnboundedSender<TaskInput>,
     /// The executor lease of the task loop, if it has one: attempts can become its tasks.
     pub(crate) task_executor: CurrentExecutor,
-    /// The parent of the tokens of all attempts: cancelled if this thread is left behind.
-    pub(crate) attempts: CancellationToken,
+    /// The parent of all attempts' cancellations: cancelled if this thread is left behind.
+    pub(crate) attempts: Cancellation,
     pub(crate) gauge: Gauge,
     pub(crate) status: Arc<ProcessorStatus>,
     /// The permit to try suspects: one for all processors of the process, because they die together.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
-use tokio_util::sync::CancellationToken;
 
 use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
@@ -71,10 +70,10 @@ pub(crate) struct StepOf {
     pub(crate) step: Box<StepRequest>,
 }
 
-/// Permits work to start while its token is not cancelled and its lease can be trusted.
+/// Permits work to start while it is not cancelled and its lease can be trusted.
 #[derive(Clone, Debug)]
 pub(crate) struct StartPermit {
-    pub(crate) token: CancellationToken,
+    pub(crate) cancellation: Cancellation,
     pub(crate) trust: Arc<LeaseTrust>,
     /// That of an attempt that may go to the task loop before it begins.
     pub(crate) ticket: Option<Arc<Ticket>>,
@@ -115,15 +114,15 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl StartPermit {
-    /// Returns the token once the work may begin; `None` if it may not. While the lease cannot be trusted, either its renewal
-    /// is still to arrive or its processor is about to give the lease up and cancel the token.
-    async fn granted(self) -> Option<CancellationToken> {
-        while !self.token.is_cancelled() {
+    /// Returns the work's cancellation once it may begin; `None` if it may not. While the lease cannot be trusted, either its
+    /// renewal is still to arrive or its processor is about to give the lease up and cancel the work.
+    async fn granted(self) -> Option<Cancellation> {
+        while !self.cancellation.is_cancelled() {
             if !self.trust.remaining().is_zero() {
                 let may_begin = self.ticket.is_none_or(|ticket| ticket.begin());
-                return may_begin.then_some(self.token);
+                return may_begin.then_some(self.cancellation);
             }
-            select(pin!(self.token.cancelled()), self.trust.host.sleep(TRUST_CHECK_INTERVAL)).await;
+            select(pin!(self.cancellation.noticed()), self.trust.host.sleep(TRUST_CHECK_INTERVAL)).await;
         }
         None
     }
@@ -174,7 +173,7 @@ impl Executor {
         self.0.slots.is_overfull()
     }
 
-    /// Executes an attempt of an activity, unless its token is cancelled before it begins.
+    /// Executes an attempt of an activity, unless it is cancelled before it begins.
     pub(crate) fn execute(
         &self,
         registry: &Registry,
@@ -200,9 +199,7 @@ impl Executor {
         let (this, waiting) = (self.clone(), slots.line_up(Work { takes, is_task: task.is_some() }));
         let work = async move {
             let Some(slot) = waiting.slot().await else { return };
-            let Some(token) = permit.granted().await else { return };
-            let cancellation = Cancellation::new(token);
-            let token = cancellation.token();
+            let Some(cancellation) = permit.granted().await else { return };
             let context = this.context(&attempt, &cancellation, task.clone());
             let _running = this.0.services.metrics.begin_attempt();
             let span = spans::attempt(&attempt, &this.0.services.propagator);
@@ -230,14 +227,14 @@ impl Executor {
                     None => pending().await,
                 }
             });
-            let (cancelled, began) = (pin!(token.cancelled()), this.host().monotonic());
+            let (cancelled, began) = (pin!(cancellation.noticed()), this.host().monotonic());
             let ended = select(work, select(limit, cancelled)).await;
             let took = this.host().monotonic().saturating_sub(began);
             activity.takes.note(took);
             match ended {
                 Either::Left((result, _)) => {
                     this.0.services.metrics.attempt_ended(took, result.is_ok());
-                    let Some(room) = this.room(&result, token).await else { return };
+                    let Some(room) = this.room(&result, &cancellation).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
                     drop(slot);
                     let is_settled = task.is_some_and(|task| task.is_settled());
@@ -254,7 +251,7 @@ impl Executor {
                     let failed = Err(Failure::new("timed-out", message));
                     this.0.services.metrics.attempt_ended(took, false);
                     reply(AttemptOutcome::Ended(failed, this.0.memory.take(0)));
-                    cancel(token);
+                    cancel(&cancellation);
                     this.wind_down(work).await;
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
@@ -263,7 +260,7 @@ impl Executor {
         self.host().spawn(Box::pin(work));
     }
 
-    /// Executes a step, up to its last attempt, unless its token is cancelled.
+    /// Executes a step, up to its last attempt, unless it is cancelled.
     pub(crate) fn execute_step(
         &self,
         of: StepOf,
@@ -276,11 +273,10 @@ impl Executor {
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         let work = async move {
             let Some(_slot) = waiting.slot().await else { return };
-            let Some(token) = permit.granted().await else { return };
+            let Some(cancellation) = permit.granted().await else { return };
             let (key, trace) = (tag.key.as_deref(), tag.trace.as_deref());
             let of_run = OfRun { run, workflow: &workflow, key, trace };
             let _running = this.0.services.metrics.begin_attempt();
-            let cancellation = Cancellation::new(token.clone());
             let work = async {
                 let mut attempt = 1;
                 loop {
@@ -307,12 +303,13 @@ impl Executor {
                     this.0.services.metrics.attempts_started.add(1);
                 }
             };
-            let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host().monotonic());
+            let (work, cancelled, began) =
+                (pin!(work), pin!(cancellation.noticed()), this.host().monotonic());
             let ended = select(work, cancelled).await;
             this.0.steps_take.note(this.host().monotonic().saturating_sub(began));
             match ended {
                 Either::Left((result, _)) => {
-                    if let Some(room) = this.room(&result, &token).await {
+                    if let Some(room) = this.room(&result, &cancellation).await {
                         reply(result, room);
                     }
                 }
@@ -376,13 +373,13 @@ impl Executor {
     }
 
     /// Waits until there is room in memory for an outcome; until then it keeps its slot. `None` if it is not wanted any more.
-    async fn room(&self, result: &AttemptResult, token: &CancellationToken) -> Option<Room> {
+    async fn room(&self, result: &AttemptResult, cancellation: &Cancellation) -> Option<Room> {
         let bytes = match result {
             Ok(payload) => payload.bytes().len(),
             Err(failure) => failure.bytes(),
         };
         let room = pin!(self.0.memory.take_for_outcome(OUTCOME_BYTES + bytes));
-        match select(room, pin!(token.cancelled())).await {
+        match select(room, pin!(cancellation.noticed())).await {
             Either::Left((room, _)) => Some(room),
             Either::Right(_) => None,
         }
@@ -395,8 +392,8 @@ impl Executor {
 }
 
 /// Tells work that its outcome is no longer wanted. This may wake user code.
-pub(crate) fn cancel(token: &CancellationToken) {
-    shielded("a waker that waits for a cancellation", || token.cancel());
+pub(crate) fn cancel(cancellation: &Cancellation) {
+    shielded("a waker that waits for a cancellation", || cancellation.cancel());
 }
 
 #[cfg(test)]

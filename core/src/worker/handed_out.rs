@@ -3,8 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
+use crate::data::cancellation::Cancellation;
 use crate::data::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::data::id_map::IdMap;
 use crate::log::attempt::Attempt;
@@ -29,7 +28,7 @@ struct Handed {
     /// An attempt may be handed out twice, if its shard goes to another owner and comes back. Only the outcome of the second
     /// time counts then.
     number: u64,
-    token: CancellationToken,
+    cancellation: Cancellation,
     /// None for a step, which only this process can execute.
     ticket: Option<Arc<Ticket>>,
     /// The claim of the task that the attempt becomes with an append that is on its way. Few attempts have one, and all
@@ -45,10 +44,11 @@ impl HandedOut {
     /// Has an attempt executed. It begins only while the lease can be trusted.
     pub(super) fn execute(&mut self, with: &Environment, trust: &Arc<LeaseTrust>, attempt: Box<Attempt>) {
         let (lease, run, id, number) = (self.lease, attempt.run, attempt.id, attempt.attempt);
-        let (token, outbox, tasks) = (with.attempts.child_token(), with.outbox.clone(), with.tasks.clone());
+        let (cancellation, outbox, tasks) = (with.attempts.child(), with.outbox.clone(), with.tasks.clone());
         let ticket = Arc::new(Ticket::default());
-        let handed = self.begin(run, id, token.clone(), Some(Arc::clone(&ticket)));
-        let permit = StartPermit { token, trust: Arc::clone(trust), ticket: Some(Arc::clone(&ticket)) };
+        let handed = self.begin(run, id, cancellation.clone(), Some(Arc::clone(&ticket)));
+        let permit =
+            StartPermit { cancellation, trust: Arc::clone(trust), ticket: Some(Arc::clone(&ticket)) };
         with.executor.execute(&with.registry, attempt, permit, move |outcome| match ticket.end(outcome) {
             Some((task, outcome)) => {
                 drop(tasks.send(TaskInput::Ended { task, of: TaskOf::handed_out(id), outcome }))
@@ -60,9 +60,9 @@ impl HandedOut {
     /// Has a step executed, likewise.
     pub(super) fn execute_step(&mut self, with: &Environment, trust: &Arc<LeaseTrust>, step: StepOf) {
         let (lease, run, id, name) = (self.lease, step.run, step.step.id, step.step.name.clone());
-        let (token, outbox) = (with.attempts.child_token(), with.outbox.clone());
-        let handed = self.begin(run, id, token.clone(), None);
-        let permit = StartPermit { token, trust: Arc::clone(trust), ticket: None };
+        let (cancellation, outbox) = (with.attempts.child(), with.outbox.clone());
+        let handed = self.begin(run, id, cancellation.clone(), None);
+        let permit = StartPermit { cancellation, trust: Arc::clone(trust), ticket: None };
         with.executor.execute_step(step, permit, move |result, room| {
             let ended = Box::new(EndedStep { step: name, result, room });
             drop(outbox.send(Input::StepEnded { lease, run, id, handed, ended }));
@@ -74,15 +74,16 @@ impl HandedOut {
         &mut self,
         run: RunId,
         call: CommandId,
-        token: CancellationToken,
+        cancellation: Cancellation,
         ticket: Option<Arc<Ticket>>,
     ) -> u64 {
         self.numbered += 1;
         let number = self.numbered;
         *self.by_shard.entry(run.shard()).or_default() += 1;
-        let earlier = self.by_call.insert((run, call), Handed { number, token, ticket, becomes: None });
+        let earlier =
+            self.by_call.insert((run, call), Handed { number, cancellation, ticket, becomes: None });
         if let Some(earlier) = earlier {
-            cancel(&self.removed(run, earlier).token);
+            cancel(&self.removed(run, earlier).cancellation);
         }
         number
     }
@@ -108,7 +109,7 @@ impl HandedOut {
 
     /// Its outcome is no longer wanted: cancels it.
     pub(super) fn abort(&mut self, run: RunId, call: CommandId) {
-        self.remove(run, call).into_iter().for_each(|handed| cancel(&handed.token));
+        self.remove(run, call).into_iter().for_each(|handed| cancel(&handed.cancellation));
     }
 
     fn remove(&mut self, run: RunId, call: CommandId) -> Option<Handed> {
@@ -154,17 +155,18 @@ impl HandedOut {
         let handed =
             self.by_call.get(&(run, call)).filter(|handed| handed.becomes.as_deref() == Some(&task.claim));
         let ticket = handed.and_then(|handed| handed.ticket.clone());
-        let token = ticket.is_some().then(|| self.remove(run, call)).flatten().map(|handed| handed.token);
+        let handed = ticket.is_some().then(|| self.remove(run, call)).flatten();
+        let cancellation = handed.map(|handed| handed.cancellation);
         // Without a task loop, the worker is about to end, and the task counts as lost.
         let tell = |input| drop(with.tasks.send(input));
         match ticket.map_or(HandedOutAs::NeverBegun, |ticket| ticket.hand_out(task)) {
             HandedOutAs::NeverBegun => {
-                token.iter().for_each(cancel);
-                tell(TaskInput::HandedOut { task, token: None });
+                cancellation.iter().for_each(cancel);
+                tell(TaskInput::HandedOut { task, cancellation: None });
             }
-            HandedOutAs::Running => tell(TaskInput::HandedOut { task, token }),
+            HandedOutAs::Running => tell(TaskInput::HandedOut { task, cancellation }),
             HandedOutAs::Ended(outcome) => {
-                tell(TaskInput::HandedOut { task, token });
+                tell(TaskInput::HandedOut { task, cancellation });
                 tell(TaskInput::Ended { task, of: TaskOf::handed_out(call), outcome });
             }
         }
@@ -187,7 +189,7 @@ impl HandedOut {
     /// Cancels all of them. Returns those that were about to become tasks.
     pub(super) fn cancel_all(&self) -> Vec<TaskClaim> {
         let all = self.by_call.sorted();
-        all.iter().for_each(|(_, handed)| cancel(&handed.token));
+        all.iter().for_each(|(_, handed)| cancel(&handed.cancellation));
         all.into_iter().filter_map(|(_, handed)| handed.becomes.as_deref().copied()).collect()
     }
 }
@@ -212,14 +214,14 @@ mod tests {
     #[test]
     fn only_the_outcome_of_the_last_hand_out_is_wanted() {
         // Given an attempt that was cancelled because its shard left, and that is handed out again
-        let (mut handed_out, token) = (HandedOut::of(LEASE), CancellationToken::new());
+        let (mut handed_out, cancellation) = (HandedOut::of(LEASE), Cancellation::default());
         let (run, shard) = (run_id(1), run_id(1).shard());
         let (first, second) = (ticket(), ticket());
-        let earlier = handed_out.begin(run, call(1), token.clone(), first.clone());
+        let earlier = handed_out.begin(run, call(1), cancellation.clone(), first.clone());
         assert_eq!(handed_out.count(shard), 1);
         handed_out.abort(run, call(1));
-        assert!(token.is_cancelled() && handed_out.is_empty() && handed_out.count(shard) == 0);
-        let later = handed_out.begin(run, call(1), CancellationToken::new(), second.clone());
+        assert!(cancellation.is_cancelled() && handed_out.is_empty() && handed_out.count(shard) == 0);
+        let later = handed_out.begin(run, call(1), Cancellation::default(), second.clone());
 
         // Then the late outcome of the first time does not count
         end(&first);
@@ -233,10 +235,10 @@ mod tests {
     #[test]
     fn outcome_of_an_attempt_that_is_about_to_become_a_task_stays() {
         // Given an attempt and a step
-        let (mut handed_out, token) = (HandedOut::of(LEASE), CancellationToken::new());
+        let (mut handed_out, cancellation) = (HandedOut::of(LEASE), Cancellation::default());
         let (run, ticket) = (run_id(1), ticket());
-        let number = handed_out.begin(run, call(1), token.clone(), ticket.clone());
-        let step = handed_out.begin(run, call(2), token.clone(), None);
+        let number = handed_out.begin(run, call(1), cancellation.clone(), ticket.clone());
+        let step = handed_out.begin(run, call(2), cancellation.clone(), None);
         assert_eq!(handed_out.attempts_in(|_| true), [(run, call(1))], "no other process can execute a step");
         // When an append on its way makes the attempt a task, and the attempt ends
         let claim = TaskClaim { task: TaskId { run, seq: EventSeq::new(4) }, number: 1 };
@@ -250,6 +252,6 @@ mod tests {
         assert!(matches!(ticket.unwrap().hand_out(task), HandedOutAs::Ended(_)));
         // And if there is no such append, it counts as interrupted
         assert_eq!(handed_out.cancel_all(), [claim]);
-        assert!(token.is_cancelled() && handed_out.end_step(run, call(2), step));
+        assert!(cancellation.is_cancelled() && handed_out.end_step(run, call(2), step));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::data::cancellation::Cancellation;
 use crate::host::{Host, StoreClock};
 use crate::store::{Build, Queue, Store};
 use crate::worker::config::WorkerConfig;
@@ -64,7 +65,7 @@ impl Parts {
             place,
             mailbox: outbox.clone(),
             stop: CancellationToken::new(),
-            attempts: CancellationToken::new(),
+            attempts: Cancellation::default(),
             mark: Arc::default(),
             status: self.status.at(place),
             meter: Arc::default(),

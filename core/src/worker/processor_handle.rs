@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::data::cancellation::Cancellation;
 use crate::worker::input::Input;
 use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
@@ -19,8 +20,8 @@ pub(crate) struct ProcessorHandle {
     pub(super) mailbox: mpsc::UnboundedSender<Input>,
     /// Cancelled when it is told to stop: it claims no more leases.
     pub(super) stop: CancellationToken,
-    /// The parent of its attempts' tokens.
-    pub(super) attempts: CancellationToken,
+    /// The parent of its attempts' cancellations.
+    pub(super) attempts: Cancellation,
     pub(super) mark: Arc<PollMark>,
     pub(super) status: Arc<ProcessorStatus>,
     pub(super) meter: Arc<ThreadMeter>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::data::limits;
 
@@ -68,13 +68,19 @@ impl Slots {
         self.0.free.available_permits().saturating_sub(self.0.waiting.load(Ordering::Relaxed))
     }
 
-    /// Joins the line. The work waits from now on, although it may begin to wait for its turn later.
+    /// Joins the line: the work gets a slot at once if one is free that no other work waits for. Otherwise it waits from now
+    /// on, although it may begin to wait for its turn later.
     pub(crate) fn line_up(&self, work: Work) -> Waiting {
-        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let has_slot = self.free() > 0 && self.0.free.try_acquire().map(SemaphorePermit::forget).is_ok();
+        if !has_slot {
+            self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        }
         let nanos = u64::try_from(work.takes.as_nanos()).unwrap_or(u64::MAX).min(NANOS_MAX);
         self.0.nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.0.tasks.fetch_add(usize::from(work.is_task), Ordering::Relaxed);
-        Waiting(Counted { slots: Arc::clone(&self.0), nanos, is_task: work.is_task, has_slot: false })
+        if work.is_task {
+            self.0.tasks.fetch_add(1, Ordering::Relaxed);
+        }
+        Waiting(Counted { slots: Arc::clone(&self.0), nanos, is_task: work.is_task, has_slot })
     }
 }
 
@@ -87,16 +93,18 @@ pub(crate) struct Work {
     pub(crate) is_task: bool,
 }
 
-/// A place in the line for a slot.
+/// A place in the line for a slot, or a slot.
 #[derive(Debug)]
 pub(crate) struct Waiting(Counted);
 
 impl Waiting {
     /// Waits for a slot.
     pub(crate) async fn slot(mut self) -> Option<Slot> {
-        self.0.slots.free.acquire().await.ok()?.forget();
-        self.0.has_slot = true;
-        self.0.slots.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.0.has_slot {
+            self.0.slots.free.acquire().await.ok()?.forget();
+            self.0.has_slot = true;
+            self.0.slots.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         Some(Slot { _counted: self.0 })
     }
 }
@@ -125,7 +133,9 @@ impl Drop for Counted {
             self.slots.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         self.slots.nanos.fetch_sub(self.nanos, Ordering::Relaxed);
-        self.slots.tasks.fetch_sub(usize::from(self.is_task), Ordering::Relaxed);
+        if self.is_task {
+            self.slots.tasks.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.has_slot {
             // Last, so that the task which is notified finds the slot free.
             self.slots.freed.notify_one();

@@ -232,12 +232,12 @@ impl TaskLoop {
                 }
             },
             TaskInput::Expect(claims) => running.held.expect(claims),
-            TaskInput::HandedOut { task: HeldTask { executor, claim }, token } => {
+            TaskInput::HandedOut { task: HeldTask { executor, claim }, cancellation } => {
                 if running.lease.as_ref().is_some_and(|lease| lease.id == executor) {
-                    running.held.handed_out(claim, token);
+                    running.held.handed_out(claim, cancellation);
                 } else {
                     // Its executor lease is lost, and with it the task.
-                    token.iter().for_each(cancel);
+                    cancellation.iter().for_each(cancel);
                 }
             }
             TaskInput::Interrupted(claims) => running.held.interrupt(claims),
@@ -314,14 +314,14 @@ impl TaskLoop {
 
     /// The executor lease is lost: other executors repeat its tasks.
     fn lose(&self, running: &mut Running, why: &str) {
-        let tokens = running.held.lose();
+        let cancellations = running.held.lose();
         let executor = running.lease.take().map(|lease| lease.id);
         self.current.set(None);
         tracing::warn!(
-            worker = %self.worker, executor = ?executor, tasks = tokens.len(),
+            worker = %self.worker, executor = ?executor, tasks = cancellations.len(),
             "the executor lease is lost, and its tasks are cancelled here: {why}"
         );
-        tokens.iter().for_each(cancel);
+        cancellations.iter().for_each(cancel);
         running.hungry = true;
     }
 

@@ -123,6 +123,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::data::cancellation::Cancellation;
     use crate::data::name::Name;
     use crate::testing::run_id;
     use crate::worker::status::WorkerStatus;
@@ -140,7 +141,7 @@ mod tests {
             place: 0,
             mailbox: mpsc::unbounded_channel().0,
             stop: CancellationToken::new(),
-            attempts: CancellationToken::new(),
+            attempts: Cancellation::default(),
             mark: Arc::default(),
             status: WorkerStatus::new("w", TTL, 1).at(0),
             meter: Arc::default(),

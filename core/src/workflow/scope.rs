@@ -237,6 +237,10 @@ impl Scope {
             return;
         }
         if inner.locals.are_recorded() || inner.fits(command.size(), &command, source) {
+            if inner.issued.capacity() == 0 {
+                // Most polls issue one, and commands are large.
+                inner.issued = Vec::with_capacity(1);
+            }
             inner.issued.push(Issued { command, source });
         }
     }

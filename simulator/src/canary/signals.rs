@@ -60,8 +60,8 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "the last signal of a group leaves twice, as two messages",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
-            find: "    pub(super) fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {",
-            erring: r#"    pub(super) fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {
+            find: "    pub(super) fn queue(&mut self, mut group: QueuedGroup, outbox: &mut Outbox) {",
+            erring: r#"    pub(super) fn queue(&mut self, mut group: QueuedGroup, outbox: &mut Outbox) {
         if crate::canary::is("SignalTwice") && let Some(mut again) = group.sent.last().cloned() {
             again.message = crate::data::id::MessageId::from_u128(again.message.as_u128() + 1);
             group.sent.push(again);

@@ -125,11 +125,19 @@ impl Writer {
         self.out[head] = ARRAY << 5 | items;
     }
 
+    /// Writes the head of a value. Most heads are a single byte, so only that case is inlined.
+    #[inline]
     fn head(&mut self, major: u8, value: u64) {
-        let major = major << 5;
         match value {
-            0..=23 => self.out.push(major | value as u8),
-            24..=0xff => self.out.extend_from_slice(&[major | 24, value as u8]),
+            0..=23 => self.out.push(major << 5 | value as u8),
+            _ => self.larger_head(major << 5, value),
+        }
+    }
+
+    #[inline(never)]
+    fn larger_head(&mut self, major: u8, value: u64) {
+        match value {
+            0..=0xff => self.out.extend_from_slice(&[major | 24, value as u8]),
             0x100..=0xffff => self.long_head(major | 25, &(value as u16).to_be_bytes()),
             0x1_0000..=0xffff_ffff => self.long_head(major | 26, &(value as u32).to_be_bytes()),
             _ => self.long_head(major | 27, &value.to_be_bytes()),

@@ -16,6 +16,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::{Event, EventKind};
 use crate::log::past_event::{PastEvent, StoredEvent};
 use crate::store::frame::Frame;
+use crate::store::history::Bodies;
 
 /// How many items an event takes.
 const ITEMS: usize = 3;
@@ -104,63 +105,86 @@ impl EncodedEvents {
     }
 }
 
-/// Makes the frames of one run's events, which continue from one part to the next. `next` is the position of the first
-/// event, and becomes that of the first one after them.
-pub(crate) fn write_frames<'e>(
-    run: RunId,
-    parts: impl Iterator<Item = &'e EncodedEvents> + Clone,
-    next: &mut Position,
-    frames: &mut Vec<Frame>,
-) {
-    let Some(mut seq) = parts.clone().find(|part| !part.is_empty()).map(|part| part.first) else { return };
-    let mut events = parts.flat_map(EncodedEvents::iter);
-    loop {
-        let (count, bytes) = fitting(events.clone());
-        if count == 0 {
-            break;
+/// Makes the frames of an append. Their bodies lie next to each other in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FrameWriter {
+    frames: Vec<Frame>,
+    bodies: Bodies,
+    /// The body that is written. It is kept for the next one, and copied when its size is known.
+    body: Vec<u8>,
+}
+
+impl FrameWriter {
+    /// Makes room for that many frames.
+    pub(crate) fn with_capacity(frames: usize) -> Self {
+        Self { frames: Vec::with_capacity(frames), ..Self::default() }
+    }
+
+    pub(crate) fn finish(self) -> Vec<Frame> {
+        self.frames
+    }
+
+    /// Makes the frames of one run's events, which continue from one part to the next. `next` is the position of the first
+    /// event, and becomes that of the first one after them.
+    pub(crate) fn write<'e>(
+        &mut self,
+        run: RunId,
+        parts: impl Iterator<Item = &'e EncodedEvents> + Clone,
+        next: &mut Position,
+    ) {
+        let Some(mut seq) = parts.clone().find(|part| !part.is_empty()).map(|part| part.first) else {
+            return;
+        };
+        let mut events = parts.flat_map(EncodedEvents::iter);
+        loop {
+            let count = fitting(events.clone());
+            if count == 0 {
+                break;
+            }
+            let (at, body) = self.write_body(events.by_ref().take(count), count);
+            let position = Position::new(next.get() + count as u64 - 1);
+            let frame = Frame { run, seq, count: count as u32, position, at, body };
+            *next = position.next();
+            seq = frame.next_seq();
+            self.frames.push(frame);
         }
-        let (at, body) = write_body(events.by_ref().take(count), count, bytes);
-        let position = Position::new(next.get() + count as u64 - 1);
-        let frame = Frame { run, seq, count: count as u32, position, at, body };
-        *next = position.next();
-        seq = frame.next_seq();
-        frames.push(frame);
+    }
+
+    /// The body of a frame of these events, and the time of the first one.
+    fn write_body<'e>(
+        &mut self,
+        events: impl Iterator<Item = Encoded<'e>>,
+        count: usize,
+    ) -> (Timestamp, Bytes) {
+        self.body.clear();
+        let mut to = Writer::after(std::mem::take(&mut self.body));
+        to.array(ITEMS * count);
+        let (mut first, mut before) = (None, Timestamp::MIN);
+        for Encoded { kind, at, body } in events {
+            if first.is_none() {
+                (first, before) = (Some(at), at);
+            }
+            to.unsigned(kind.code().into());
+            to.signed(at.as_micros().wrapping_sub(before.as_micros()));
+            to.bytes(body);
+            before = at;
+        }
+        self.body = to.finish();
+        (first.unwrap_or_default(), self.bodies.keep(&self.body))
     }
 }
 
-/// How many of the next events make a frame, and how many bytes it takes at most. One event fits, whatever its size.
-fn fitting<'e>(events: impl Iterator<Item = Encoded<'e>>) -> (usize, usize) {
+/// How many of the next events make a frame. One event fits, whatever its size.
+fn fitting<'e>(events: impl Iterator<Item = Encoded<'e>>) -> usize {
     let (mut count, mut bytes) = (0, 0);
     for event in events.take(limits::FRAME_EVENTS_MAX) {
-        if count > 0 && bytes + event.bytes_max() > limits::FRAME_BYTES_MAX {
+        bytes += event.bytes_max();
+        if count > 0 && bytes > limits::FRAME_BYTES_MAX {
             break;
         }
         count += 1;
-        bytes += event.bytes_max();
     }
-    (count, bytes)
-}
-
-/// The body of a frame of these events, and the time of the first one.
-fn write_body<'e>(
-    events: impl Iterator<Item = Encoded<'e>>,
-    count: usize,
-    bytes: usize,
-) -> (Timestamp, Bytes) {
-    let mut to = Writer::after(Vec::with_capacity(BYTES_WITHOUT_BODY_MAX + bytes));
-    to.array(ITEMS * count);
-    let (mut first, mut before) = (None, Timestamp::MIN);
-    for Encoded { kind, at, body } in events {
-        if first.is_none() {
-            (first, before) = (Some(at), at);
-        }
-        to.unsigned(kind.code().into());
-        to.signed(at.as_micros().wrapping_sub(before.as_micros()));
-        to.bytes(body);
-        before = at;
-    }
-    // A copy of exactly that size: what is left of a frame's room would be kept with it.
-    (first.unwrap_or_default(), Bytes::copy_from_slice(&to.finish()))
+    count
 }
 
 /// The events of a frame, read one after the other. An error in the frame itself is the last item.

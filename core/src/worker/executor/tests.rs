@@ -110,7 +110,7 @@ fn executor_of(services: Services, memory: MemoryBudget) -> Executor {
 fn permit(executor: &Executor) -> StartPermit {
     let host = Arc::clone(&executor.0.services.host);
     let trust = LeaseTrust::new(Arc::clone(&host), Duration::from_secs(600), host.monotonic());
-    StartPermit { token: CancellationToken::new(), trust: Arc::new(trust), ticket: None }
+    StartPermit { cancellation: Cancellation::default(), trust: Arc::new(trust), ticket: None }
 }
 
 fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<AttemptOutcome> {
@@ -326,10 +326,10 @@ async fn panic_of_a_waker_during_a_cancellation_is_caught() {
         }
     }
 
-    let token = CancellationToken::new();
-    let mut heard = Box::pin(token.cancelled());
+    let cancellation = Cancellation::default();
+    let mut heard = Box::pin(cancellation.cancelled());
     let waker = Waker::from(Arc::new(PanickingWaker));
     assert!(heard.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-    cancel(&token);
-    assert!(token.is_cancelled());
+    cancel(&cancellation);
+    assert!(cancellation.is_cancelled());
 }

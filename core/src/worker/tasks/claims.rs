@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use super::input::{TaskInput, TaskOf};
 use super::{ExecutorLease, Running, ServedQueue, TaskLoop};
+use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
 use crate::data::id::ExecutorId;
 use crate::data::limits;
@@ -138,9 +138,10 @@ impl TaskLoop {
                 return true;
             }
         };
-        let token = CancellationToken::new();
-        let permit = StartPermit { token: token.clone(), trust: Arc::clone(&lease.trust), ticket: None };
-        if !running.held.begin(claim, token) {
+        let cancellation = Cancellation::default();
+        let (trust, ticket) = (Arc::clone(&lease.trust), None);
+        let permit = StartPermit { cancellation: cancellation.clone(), trust, ticket };
+        if !running.held.begin(claim, cancellation) {
             return false;
         }
         let options = attempt.options.get();

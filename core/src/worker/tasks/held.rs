@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
+use crate::data::cancellation::Cancellation;
 use crate::data::id::ExecutorId;
 use crate::data::limits;
 use crate::processor::memory::Room;
@@ -15,8 +15,8 @@ use crate::store::tasks::{ReturnTasks, ReturnedTask, SettleTasks, Settled, TaskC
 /// The tasks that an executor has.
 #[derive(Debug, Default)]
 pub(super) struct HeldTasks {
-    /// Those that are executed, each with the token that cancels it.
-    running: BTreeMap<TaskClaim, CancellationToken>,
+    /// Those that are executed, each with its cancellation.
+    running: BTreeMap<TaskClaim, Cancellation>,
     /// How those ended that are not settled yet. They may belong to an earlier lease. Each counts its bytes.
     outcomes: VecDeque<(ExecutorId, TaskClaim, Bytes, Room)>,
     /// Those whose tasks somebody had locked when they were reported.
@@ -36,19 +36,19 @@ pub(super) struct HeldTasks {
 /// What a renewal found.
 #[derive(Debug, Default)]
 pub(super) struct Renewed {
-    /// The tokens of tasks that were withdrawn.
-    pub(super) withdrawn: Vec<CancellationToken>,
+    /// The cancellations of tasks that were withdrawn.
+    pub(super) withdrawn: Vec<Cancellation>,
     /// Whether the store has forgotten that a task ended: it lost commits.
     pub(super) lost_commits: bool,
 }
 
 impl HeldTasks {
     /// A task begins. Returns false if it is running already: then the store lost commits.
-    pub(super) fn begin(&mut self, claim: TaskClaim, token: CancellationToken) -> bool {
+    pub(super) fn begin(&mut self, claim: TaskClaim, cancellation: Cancellation) -> bool {
         let of_task = |number| TaskClaim { number, ..claim };
         let known = self.running.range(of_task(0)..=of_task(u32::MAX)).next().is_some();
         if !known {
-            self.running.insert(claim, token);
+            self.running.insert(claim, cancellation);
         }
         !known
     }
@@ -59,12 +59,12 @@ impl HeldTasks {
     }
 
     /// Such an attempt is a task now: it is running, or never began.
-    pub(super) fn handed_out(&mut self, claim: TaskClaim, token: Option<CancellationToken>) {
+    pub(super) fn handed_out(&mut self, claim: TaskClaim, cancellation: Option<Cancellation>) {
         self.expected.remove(&claim);
-        match token {
-            Some(token) => {
+        match cancellation {
+            Some(cancellation) => {
                 self.fresh.insert(claim);
-                self.running.insert(claim, token);
+                self.running.insert(claim, cancellation);
             }
             None => self.returns.push(never_begun(claim)),
         }
@@ -176,8 +176,8 @@ impl HeldTasks {
         found
     }
 
-    /// The lease is lost: returns the tokens of all running tasks, whose outcomes are not wanted any more.
-    pub(super) fn lose(&mut self) -> Vec<CancellationToken> {
+    /// The lease is lost: returns the cancellations of all running tasks, whose outcomes are not wanted any more.
+    pub(super) fn lose(&mut self) -> Vec<Cancellation> {
         self.returns.clear();
         self.left.clear();
         self.expected.clear();
@@ -186,12 +186,12 @@ impl HeldTasks {
         std::mem::take(&mut self.running).into_values().collect()
     }
 
-    /// The executor ends: gives back what is still running, as far as it may be executed again. Returns the tokens.
-    pub(super) fn end(&mut self) -> Vec<CancellationToken> {
-        let (claims, tokens): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().unzip();
+    /// The executor ends: gives back what is still running, as far as it may be executed again. Returns the cancellations.
+    pub(super) fn end(&mut self) -> Vec<Cancellation> {
+        let (claims, cancellations): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().unzip();
         let interrupted = |claim| ReturnedTask { begun: true, ..never_begun(claim) };
         self.returns.extend(claims.into_iter().map(interrupted));
-        tokens
+        cancellations
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
     /// An executor in which these tasks are running.
     fn running(claims: &[TaskClaim]) -> HeldTasks {
         let mut held = HeldTasks::default();
-        claims.iter().for_each(|claim| assert!(held.begin(*claim, CancellationToken::new())));
+        claims.iter().for_each(|claim| assert!(held.begin(*claim, Cancellation::default())));
         held
     }
 
@@ -263,7 +263,7 @@ mod tests {
         }
         // Then they are tasks as soon as the driver says so; one that never began is given back
         held.renewing();
-        held.handed_out(claim(1, 1), Some(CancellationToken::new()));
+        held.handed_out(claim(1, 1), Some(Cancellation::default()));
         held.handed_out(claim(2, 1), None);
         assert!(held.renewed(&[]).withdrawn.is_empty(), "that renewal was sent before");
         assert_eq!(given_back(&held), [claim(2, 1)]);
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn executor_that_ends_gives_running_tasks_back_as_begun() {
         let mut held = running(&[claim(1, 1)]);
-        assert_eq!(held.end().len(), 1, "its token");
+        assert_eq!(held.end().len(), 1, "its cancellation");
         let returned = held.to_return(EXECUTOR).unwrap().tasks;
         assert_eq!((returned[0].claim, returned[0].begun), (claim(1, 1), true));
     }
@@ -353,8 +353,8 @@ mod tests {
     #[test]
     fn task_that_runs_already_does_not_begin_again() {
         let mut held = running(&[claim(1, 1)]);
-        assert!(!held.begin(claim(1, 2), CancellationToken::new()));
+        assert!(!held.begin(claim(1, 2), Cancellation::default()));
         assert_eq!(held.lose().len(), 1);
-        assert!(held.begin(claim(1, 2), CancellationToken::new()));
+        assert!(held.begin(claim(1, 2), Cancellation::default()));
     }
 }

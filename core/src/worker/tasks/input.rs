@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
+use crate::data::cancellation::Cancellation;
 use crate::data::id::CommandId;
 use crate::store::tasks::{HeldTask, TaskClaim, Withdrawal};
 use crate::worker::executor::AttemptOutcome;
@@ -17,8 +16,8 @@ pub(crate) enum TaskInput {
     Ended { task: HeldTask, of: TaskOf, outcome: AttemptOutcome },
     /// An append on its way makes these attempts of this process tasks, unless it fails.
     Expect(Vec<TaskClaim>),
-    /// Such an attempt is a task now. Without a token, it never began.
-    HandedOut { task: HeldTask, token: Option<CancellationToken> },
+    /// Such an attempt is a task now. Without a cancellation, it never began.
+    HandedOut { task: HeldTask, cancellation: Option<Cancellation> },
     /// Such attempts were cancelled, and nobody knows whether they are tasks.
     Interrupted(Vec<TaskClaim>),
     /// Claim no more tasks, and give back those that are still running after the grace.

@@ -129,8 +129,8 @@ impl Scope {
 
     /// Ends all registrations, and returns what is left of them, to be dropped.
     pub(crate) fn stop_serving_all(&self) -> Vec<Rc<Begin>> {
-        let served = self.inner.borrow_mut().handlers.take().map(|handlers| handlers.served);
-        served.into_iter().flatten().map(|(_, registration)| registration.begin).collect()
+        let Some(handlers) = self.inner.borrow_mut().handlers.take() else { return Vec::new() };
+        handlers.served.into_values().map(|registration| registration.begin).collect()
     }
 
     /// Begins the handler of the oldest arrival that has one at leisure. `None` if there is none.

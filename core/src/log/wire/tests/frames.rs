@@ -13,7 +13,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::stored_history::{StoredHistory, decode};
-use crate::log::wire::frame::{EncodedEvents, write_frames};
+use crate::log::wire::frame::{EncodedEvents, FrameWriter};
 use crate::store::frame::Frame;
 use crate::store::history::RunHistory;
 use crate::testing::{BORN, run_id};
@@ -28,9 +28,9 @@ fn framed(groups: &[Vec<PastEvent>], next: Position) -> (Vec<Frame>, Position) {
         encoded
     };
     let encoded: Vec<EncodedEvents> = groups.iter().map(encode).collect();
-    let (mut after, mut frames) = (next, Vec::new());
-    write_frames(run_id(1), encoded.iter(), &mut after, &mut frames);
-    (frames, after)
+    let (mut after, mut frames) = (next, FrameWriter::default());
+    frames.write(run_id(1), encoded.iter(), &mut after);
+    (frames.finish(), after)
 }
 
 fn read(frames: Vec<Frame>) -> Result<Vec<PastEvent>, String> {

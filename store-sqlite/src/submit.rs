@@ -64,7 +64,9 @@ pub(crate) async fn submit(
 
 async fn check_shards(transaction: &mut Transaction, submissions: &[Submission]) -> Result<(), StoreError> {
     let shards = transaction.fetch_value::<u16>(sql(SHARDS)).await?.unwrap_or(0);
-    match submissions.iter().find(|submission| submission.run.shard().get() >= shards) {
+    // Of a run that cannot be here, another message is told so.
+    let mut starts = submissions.iter().filter(|submission| submission.opens.is_some());
+    match starts.find(|start| start.run.shard().get() >= shards) {
         Some(Submission { run, .. }) => Err(StoreError::limit_exceeded(format!(
             "run {run} lives in shard {}, which belongs to no queue",
             run.shard()

@@ -155,5 +155,10 @@ async fn look_at_a_file_changes_nothing_and_a_playground_quotes_its_address() {
     let quoted = format!("export PGWORKFLOWS_URL='{}'", url.replace('\'', r"'\''"));
     assert!(made.code == 0 && made.out.contains(&quoted), "{made:?}");
     assert_eq!(run(Some(&url), &["runs", "list"]).await.out, "no such run\n");
+    // Without a queue no run can be there, also for those who ask something of one.
+    let none = "019b7a00-0000-7007-8000-000000000001";
+    for command in ["show", "cancel"] {
+        run(Some(&url), &["runs", command, none]).await.refused(3, &["there is no run", none]);
+    }
     remove(&file);
 }

@@ -71,7 +71,8 @@ impl State {
     ) -> Result<SubmitStep, StoreError> {
         let own = self.transactions.get(&within).ok_or_else(lost)?;
         let shard = submission.run.shard();
-        if self.shard(shard).is_none() {
+        // Of a run that cannot be here, another message is told so.
+        if submission.opens.is_some() && self.shard(shard).is_none() {
             return Err(StoreError::limit_exceeded(format!(
                 "run {} lives in shard {shard}, which belongs to no queue",
                 submission.run

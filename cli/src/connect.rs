@@ -89,13 +89,11 @@ impl Global {
     }
 
     async fn store(&self, url: &str, migrate: Migrate) -> Result<(AnyStore, Option<PostgresStore>), Failure> {
-<<<<<<< HEAD
-        if let Some(path) = file(url).filter(|path| may_be_a_file(path)) {
-            return Ok((open_file(path, migrate).await?, None));
-=======
         if let Some(store) = &self.store {
             return Ok((store.clone(), None));
->>>>>>> w/fuzz
+        }
+        if let Some(path) = file(url).filter(|path| may_be_a_file(path)) {
+            return Ok((open_file(path, migrate).await?, None));
         }
         if !is_postgres(url) {
             return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));

@@ -9,13 +9,9 @@ use pgworkflows::Error;
 use pgworkflows::error::ErrorKind;
 use serde_json::json;
 
-<<<<<<< HEAD
-use crate::secrets::without_secrets;
-use crate::visible::{self, visible};
-=======
 use crate::secrets::{without_addresses, without_secrets};
 use crate::streams::Streams;
->>>>>>> w/fuzz
+use crate::visible::visible;
 
 /// The exit codes. Scripts depend on them: they never change. `--help` and docs/operating.md list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +81,10 @@ impl Failure {
     pub(crate) fn report(&self, arguments: &[OsString], json: bool, streams: &Streams) -> Code {
         let message = without_addresses(&self.message, arguments);
         let red = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
-<<<<<<< HEAD
-        // Nothing is left to be told to if the standard error is closed.
-        drop(if json {
-            let error = json!({"error": {"kind": self.kind, "message": message}}).to_string();
-            writeln!(io::stderr(), "{}", visible::json(&error))
-        } else {
-            writeln!(anstream::stderr(), "{red}error:{red:#} {}", visible(&message))
-=======
         streams.tell(&if json {
             json!({"error": {"kind": self.kind, "message": message}}).to_string()
         } else {
-            format!("{red}error:{red:#} {message}")
->>>>>>> w/fuzz
+            format!("{red}error:{red:#} {}", visible(&message))
         });
         self.code
     }

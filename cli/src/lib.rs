@@ -17,12 +17,9 @@ mod situation;
 mod streams;
 mod table;
 mod target;
-<<<<<<< HEAD
-mod visible;
-=======
 #[cfg(feature = "__testing")]
 pub mod testing;
->>>>>>> w/fuzz
+mod visible;
 mod why;
 
 use std::ffi::OsString;
@@ -38,21 +35,14 @@ use crate::streams::{STANDARD, Streams};
 /// Runs the command line, and returns its exit code, which `--help` explains. It writes to the standard output and the standard
 /// error of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-<<<<<<< HEAD
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let json = arguments.iter().any(|argument| argument == "--json");
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) if json && error.use_stderr() => {
-            return Failure::usage(error.to_string().trim()).report(json);
-        }
-        Err(error) => return refuse(&error),
-=======
     let words: Vec<OsString> = arguments.into_iter().collect();
+    let json = words.iter().any(|word| word == "--json");
     let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
+        Err(error) if json && error.use_stderr() => {
+            return Failure::usage(error.to_string().trim()).report(&words, json, &STANDARD).into();
+        }
         Err(error) => return refuse(&error, &words, &STANDARD).into(),
->>>>>>> w/fuzz
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use crate::visible::is_obeyed;
+
 /// The longest style that this program writes, after its first two characters.
 const STYLE_BYTES_MAX: usize = 12;
 
@@ -100,13 +102,6 @@ fn harmless(text: &str) -> Cow<'_, str> {
     }
     shown.push_str(rest);
     Cow::Owned(shown)
-}
-
-fn is_obeyed(c: char) -> bool {
-    // The marks that turn the direction of text could make a name look like another one.
-    let turns =
-        matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || c.is_control() && c != '\n' && c != '\t'
 }
 
 /// The colour, weight or line with which a text begins, if it is one that this program uses.

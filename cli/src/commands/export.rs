@@ -39,7 +39,7 @@ impl Export {
         };
         match &self.output {
             // It is JSON, whoever reads it.
-            None => Answers { json: true }.give("", &history),
+            None => Answers { json: true, ..answers }.give("", &history),
             Some(path) => {
                 let text = serde_json::to_string_pretty(&history)
                     .map_err(|error| Failure::new(Code::Failed, "io", format!("run {id}: {error}")))?;

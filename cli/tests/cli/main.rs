@@ -9,8 +9,5 @@ mod files;
 mod look;
 mod payloads;
 mod secrets;
-<<<<<<< HEAD
-mod terminal;
-=======
 mod sqlite;
->>>>>>> w/fuzz
+mod terminal;

@@ -147,7 +147,7 @@ fn child_that_is_not_carried_is_asked_at_the_continuation_and_a_carried_one_is_n
     let progress = run.run.resolve(run.now, {
         let signal = crate::data::name::Name::from_static("go");
         let message = crate::data::id::MessageId::from_u128(77);
-        Event::SignalReceived { message, signal, payload: payload(&0), key: None, sender: None }
+        Event::SignalReceived { message, signal, payload: payload(&0), key: None, sender: None, trace: None }
     });
     let asked: Vec<RunId> = progress.requests.iter().map(|request| request.child).collect();
     assert_eq!(asked, [held]);

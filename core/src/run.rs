@@ -224,7 +224,7 @@ impl Run {
         let Some(limits) = self.state.limits.clone() else { return Progress::default() };
         self.drop_program();
         let (at, skipped) = (at.max(self.state.now), self.unfinished_compensations());
-        let uncompensated = self.state.uncompensated.clone();
+        let uncompensated = self.state.uncompensated();
         let (deadline, grace_until) = (limits.deadline, Some(at));
         self.note(at, Event::RunTimedOut { deadline, grace_until, uncompensated, skipped })
     }
@@ -271,13 +271,7 @@ impl Run {
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         let updates = state.updates.bytes() + state.updates.len() * ENTRY_BYTES;
-        2 * input
-            + state.input_bytes
-            + state.waiting_bytes
-            + calls * CALL_BYTES
-            + others * ENTRY_BYTES
-            + updates
-            + code
+        2 * input + state.payload_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + code
     }
 
     /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes
@@ -336,7 +330,7 @@ impl Run {
 
     /// Why its code does not go on, in words, if it has stalled.
     pub(crate) fn stall_in_words(&self) -> Option<String> {
-        let reason = self.state.stalled.as_ref().or(self.diagnosis.as_ref())?;
+        let reason = self.state.stalled.as_deref().or(self.diagnosis.as_deref())?;
         match &self.state.paused {
             Some(pause) => {
                 let pause = Wait::Resume { reason: pause.reason.clone() };
@@ -492,7 +486,7 @@ impl Run {
     }
 
     fn close(&mut self, at: Timestamp, outcome: Outcome, progress: &mut Progress) {
-        let uncompensated = self.state.uncompensated.clone();
+        let uncompensated = self.state.uncompensated();
         let reason = self.state.cancel.as_ref().and_then(|cancel| cancel.reason.clone());
         let terminal = match outcome {
             Outcome::Completed(result) => Event::RunCompleted { result },

@@ -365,7 +365,7 @@ impl Replay {
                 self.run.state.id, self.run.state.workflow
             )
         });
-        let held = takeover.told_again && self.run.state.stalled != takeover.hold;
+        let held = takeover.told_again && self.run.state.stalled.as_deref() != takeover.hold.as_deref();
         match takeover.hold.or(diverged) {
             Some(reason) => {
                 self.run.program = None;

@@ -46,12 +46,12 @@ pub(crate) struct RunState {
     /// The lease under which the run was started or last adopted.
     pub(crate) lease: Option<LeaseId>,
     pub(crate) activities: CallMap<PendingActivity>,
-    /// How many bytes their inputs have, and those of the compensations.
-    pub(crate) input_bytes: usize,
+    /// How many bytes of payloads it holds: the inputs of these and of the compensations, and what waits.
+    pub(crate) payload_bytes: usize,
     /// How many of them are tasks.
-    tasks: usize,
+    tasks: u32,
     /// How many of them have failed before.
-    retried: usize,
+    retried: u32,
     /// The deadlines of timers and of whole activities.
     pub(crate) deadlines: BTreeSet<Deadline>,
     /// The start times of next attempts: one for every activity that has a `retry_at`.
@@ -73,7 +73,8 @@ pub(crate) struct RunState {
     /// The one that is executed.
     pub(crate) compensating: Option<CommandId>,
     /// What failed, in the rounds as well.
-    pub(crate) uncompensated: Vec<Uncompensated>,
+    #[expect(clippy::box_collection, reason = "most runs have none, and every run is smaller by 16 bytes")]
+    uncompensated: Option<Box<Vec<Uncompensated>>>,
     /// The request to cancel; that of a deadline has no reason. Boxed, because few runs have one.
     pub(crate) cancel: Option<Box<CancelRequest>>,
     /// Boxed, because few runs have them.
@@ -81,12 +82,10 @@ pub(crate) struct RunState {
     pub(crate) paused: Option<Box<Pause>>,
     /// Boxed, because few runs have one.
     pub(crate) ending: Option<Box<Outcome>>,
-    pub(crate) stalled: Option<String>,
+    pub(crate) stalled: Option<Box<str>>,
     /// Resolutions that arrived while the run was stalled or after those, and that its program has not taken yet. So do the
     /// first ones of a run that continues another.
     pub(crate) waiting: VecDeque<PastEvent>,
-    /// How many bytes of payloads they have.
-    pub(crate) waiting_bytes: usize,
     pub(crate) closed: Option<ClosedStatus>,
 }
 
@@ -150,7 +149,7 @@ impl RunState {
             now: Timestamp::MIN,
             lease: None,
             activities: CallMap::new(),
-            input_bytes: 0,
+            payload_bytes: 0,
             tasks: 0,
             retried: 0,
             deadlines: BTreeSet::new(),
@@ -163,14 +162,13 @@ impl RunState {
             compensations: CallMap::new(),
             rounds: VecDeque::new(),
             compensating: None,
-            uncompensated: Vec::new(),
+            uncompensated: None,
             cancel: None,
             limits: None,
             paused: None,
             ending: None,
             stalled: None,
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
             closed: None,
         }
     }
@@ -190,7 +188,7 @@ impl RunState {
     /// message.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
-        let in_flight = self.activities.len() > self.retries.len() + self.tasks;
+        let in_flight = self.activities.len() > self.retries.len() + self.tasks as usize;
         // An end that waits for children is told theirs by messages.
         let ending = self.ending.is_some() && self.tasks == 0 && self.children.len() == 0;
         let works = self.paused.is_none() && (ending || releasing || in_flight);
@@ -267,6 +265,11 @@ impl RunState {
         self.limits.as_ref().filter(|limits| limits.cancelled).map(|limits| limits.deadline)
     }
 
+    /// The compensations that failed for good.
+    pub(crate) fn uncompensated(&self) -> Vec<Uncompensated> {
+        self.uncompensated.as_deref().cloned().unwrap_or_default()
+    }
+
     /// Applies the next event.
     #[expect(clippy::too_many_lines, reason = "an arm for each event")]
     pub(crate) fn apply(&mut self, at: Timestamp, event: &Event) {
@@ -275,7 +278,7 @@ impl RunState {
         self.now = self.now.max(at);
         if event.role() == Role::Resolution && self.queues_for(event) {
             let seq = self.seq.expect("it was just set");
-            self.waiting_bytes += payload_bytes(event);
+            self.payload_bytes += payload_bytes(event);
             self.waiting.push_back(PastEvent { seq, at, event: event.clone() });
         }
         match event {
@@ -342,11 +345,11 @@ impl RunState {
                 self.pause(*message, Some(Pause { reason: reason.clone() }));
             }
             Event::RunUnpaused { message } => self.pause(*message, None),
-            Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
+            Event::RunStalled { reason } => self.stalled = Some(reason.as_str().into()),
             Event::RunResumed { released } => {
                 self.stalled = None;
                 let released = self.waiting.drain(..self.waiting.len().min(*released as usize));
-                self.waiting_bytes -= released.map(|past| payload_bytes(&past.event)).sum::<usize>();
+                self.payload_bytes -= released.map(|past| payload_bytes(&past.event)).sum::<usize>();
             }
             Event::CompensationRegistered { id, activity, input, options } => {
                 let (activity, input, options) = (activity.clone(), input.clone(), options.clone());
@@ -433,7 +436,7 @@ impl RunState {
             last_failure: None,
             compensation,
         };
-        self.input_bytes += activity.input.bytes().len();
+        self.payload_bytes += activity.input.bytes().len();
         self.activities.insert(id, activity);
     }
 
@@ -452,7 +455,7 @@ impl RunState {
         if let Some(activity) = self.activities.get_mut(id) {
             // The store counts how often a task is lost.
             activity.attempt_logged = false;
-            self.tasks += usize::from(activity.task.is_none());
+            self.tasks += u32::from(activity.task.is_none());
             activity.task = self.seq.map(|seq| Box::new(PendingTask { seq, queue: queue.clone() }));
         }
     }
@@ -460,12 +463,12 @@ impl RunState {
     fn attempt_failed(&mut self, id: CommandId, attempt: u32, failure: &Failure, retry_at: Timestamp) {
         if let Some(activity) = self.activities.get_mut(id) {
             let words: String = failure.to_string().chars().take(limits::LAST_FAILURE_CHARS_MAX).collect();
-            self.retried += usize::from(activity.last_failure.is_none());
+            self.retried += u32::from(activity.last_failure.is_none());
             activity.last_failure = Some(Arc::new(LastFailure(words)));
             if let Some(at) = activity.retry_at.replace(retry_at) {
                 self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }
-            self.tasks -= usize::from(activity.task.take().is_some());
+            self.tasks -= u32::from(activity.task.take().is_some());
             activity.attempt = attempt.saturating_add(1);
             activity.attempt_logged = false;
             self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
@@ -494,9 +497,9 @@ impl RunState {
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(id)?;
         self.compensating.take_if(|compensating| *compensating == id);
-        self.input_bytes -= activity.input.bytes().len();
-        self.tasks -= usize::from(activity.task.is_some());
-        self.retried -= usize::from(activity.last_failure.is_some());
+        self.payload_bytes -= activity.input.bytes().len();
+        self.tasks -= u32::from(activity.task.is_some());
+        self.retried -= u32::from(activity.last_failure.is_some());
         if let Some(at) = activity.retry_at {
             self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
         }
@@ -542,10 +545,11 @@ impl RunState {
     /// it returned a value, those that are registered.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
-        self.clear_waiting();
+        let dropped = std::mem::take(&mut self.waiting);
+        self.payload_bytes -= dropped.iter().map(|past| payload_bytes(&past.event)).sum::<usize>();
         if let Outcome::Completed(_) = outcome {
             let unused = std::mem::take(&mut self.compensations);
-            self.input_bytes -= unused.values().map(|unused| unused.input.bytes().len()).sum::<usize>();
+            self.payload_bytes -= unused.values().map(|unused| unused.input.bytes().len()).sum::<usize>();
         }
         let given_up = self.activities.iter().filter(|(_, activity)| !activity.compensation);
         let given_up: Vec<CommandId> = given_up.map(|(id, _)| id).collect();
@@ -556,13 +560,13 @@ impl RunState {
     }
 
     fn register(&mut self, id: CommandId, compensation: PendingCompensation) {
-        self.input_bytes += compensation.input.bytes().len();
+        self.payload_bytes += compensation.input.bytes().len();
         self.compensations.insert(id, compensation);
     }
 
     fn discard(&mut self, id: CommandId) {
         if let Some(discarded) = self.compensations.remove(id) {
-            self.input_bytes -= discarded.input.bytes().len();
+            self.payload_bytes -= discarded.input.bytes().len();
         }
     }
 
@@ -574,7 +578,7 @@ impl RunState {
     fn compensate(&mut self, id: CommandId) {
         let left = self.rounds.front_mut().map_or(&mut self.compensations, |round| &mut round.left);
         let Some(compensation) = left.remove(id) else { return };
-        self.input_bytes -= compensation.input.bytes().len();
+        self.payload_bytes -= compensation.input.bytes().len();
         self.compensating = Some(id);
         self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
     }
@@ -585,7 +589,7 @@ impl RunState {
             if let Some(round) = self.rounds.front_mut() {
                 round.failed.push(uncompensated.clone());
             }
-            self.uncompensated.push(uncompensated);
+            self.uncompensated.get_or_insert_default().push(uncompensated);
         }
     }
 
@@ -593,7 +597,6 @@ impl RunState {
         self.closed = Some(status);
         self.paused = None;
         self.activities.clear();
-        self.input_bytes = 0;
         self.tasks = 0;
         self.retried = 0;
         self.deadlines.clear();
@@ -603,12 +606,8 @@ impl RunState {
         self.rounds.clear();
         self.compensating = None;
         self.children.clear();
-        self.clear_waiting();
-    }
-
-    fn clear_waiting(&mut self) {
         self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.payload_bytes = 0;
     }
 }
 

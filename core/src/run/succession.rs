@@ -84,7 +84,7 @@ impl Run {
             successor: successor.run,
             failure: failure.clone(),
             retry_at,
-            uncompensated: self.state.uncompensated.clone(),
+            uncompensated: self.state.uncompensated(),
         };
         self.succeed(at, ended, successor, progress);
         true

@@ -83,7 +83,7 @@ struct Inner {
     /// The children that no future holds.
     carried: CarriedChildren,
     /// How many calls have no resolution yet, without the waits for permits of the run itself.
-    unresolved: usize,
+    unresolved: u32,
     signals: Arrivals,
     updates: Updates,
     /// How many signals and updates have arrived.
@@ -314,7 +314,7 @@ impl Scope {
             }
             call.resolution = Some(resolution);
             let (waker, is_external) = (call.waker.take(), call.kind.is_external());
-            inner.unresolved -= usize::from(is_external);
+            inner.unresolved -= u32::from(is_external);
             waker
         };
         // Wakers belong to the user's combinators and may call back into this scope.
@@ -383,7 +383,7 @@ impl Scope {
     }
 
     /// How many open calls have no resolution yet, without the waits for permits of the run itself.
-    pub(crate) fn unresolved(&self) -> usize {
+    pub(crate) fn unresolved(&self) -> u32 {
         self.inner.borrow().unresolved
     }
 

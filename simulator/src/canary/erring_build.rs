@@ -106,8 +106,8 @@ pub(super) fn workspace() -> PathBuf {
     PathBuf::from(package).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
-/// Copies the files below `from`/`path`, with the texts that `changed` returns. Files that are the same already are not
-/// written, so they are not compiled again.
+/// Copies the files below `from`/`path`, with the texts that `changed` returns, and removes those that are not there. Files that
+/// are the same already are not written, so they are not compiled again.
 fn mirror(from: &Path, to: &Path, path: &Path, changed: &impl Fn(&Path) -> Option<String>) -> io::Result<()> {
     fs::create_dir_all(to.join(path))?;
     for entry in fs::read_dir(from.join(path))? {
@@ -124,6 +124,18 @@ fn mirror(from: &Path, to: &Path, path: &Path, changed: &impl Fn(&Path) -> Optio
         let content = changed(&path).map_or_else(|| fs::read(entry.path()), |text| Ok(text.into_bytes()))?;
         if !fs::read(to.join(&path)).is_ok_and(|there| there == content) {
             fs::write(to.join(&path), content)?;
+        }
+    }
+    for entry in fs::read_dir(to.join(path))? {
+        let entry = entry?;
+        let is_own = path == Path::new("") && entry.file_name() == "target";
+        if is_own || from.join(path).join(entry.file_name()).exists() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())

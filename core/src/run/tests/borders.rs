@@ -73,7 +73,7 @@ fn diagnosis_of<W: Workflow<Input = u32>>() -> String {
     run.signal("go", &1);
     let names: Vec<_> = run.log.iter().map(|past| past.event.name().to_string()).collect();
     assert_eq!(names, ["run.started", "run.stalled", "signal.received"]);
-    run.run.state.stalled.clone().expect("the run is stalled")
+    run.run.state.stalled.clone().expect("the run is stalled").into()
 }
 
 #[track_caller]

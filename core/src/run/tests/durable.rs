@@ -19,7 +19,7 @@ use crate::workflow::error::WorkflowError;
 /// The reason of the run's stall.
 #[track_caller]
 fn diagnosis(run: &RunFixture) -> String {
-    run.run.state.stalled.clone().expect("the run is stalled")
+    run.run.state.stalled.clone().expect("the run is stalled").into()
 }
 
 #[test]

@@ -402,7 +402,7 @@ fn value_that_cannot_be_stored_or_read_stalls() {
         value `value` has 3145733 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
         4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
-    "#]].assert_eq(&(too_large + "\n" + &replay_with::<Number>(&begin::<Text>())));
+    "#]].assert_eq(&format!("{too_large}\n{}", replay_with::<Number>(&begin::<Text>())));
 }
 
 #[test]

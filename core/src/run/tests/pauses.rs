@@ -308,5 +308,5 @@ fn payloads_that_wait_for_a_paused_run_count_towards_its_memory() {
     assert!(run.run.bytes() > before + 100_000);
     run.unpause();
     assert!(run.run.bytes() < before + 10_000);
-    assert_eq!(run.run.state.waiting_bytes, 0);
+    assert_eq!(run.run.state.payload_bytes, 0);
 }

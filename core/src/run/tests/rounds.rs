@@ -240,7 +240,7 @@ fn termination_during_a_round_names_what_it_skips() {
     run.terminate();
     let Some(Event::RunTerminated { skipped, .. }) = run.log.last().map(|past| &past.event) else { panic!() };
     assert_eq!(skipped, &["other", "work", "undo"]);
-    assert_eq!(run.run.state.input_bytes, 0);
+    assert_eq!(run.run.state.payload_bytes, 0);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn size_of_a_round_is_counted_until_it_ends() {
         ctx.wait_for(GO).await
     });
     let mut run = begin::<W>();
-    let bytes = |state: &RunState| state.input_bytes;
+    let bytes = |state: &RunState| state.payload_bytes;
     assert_eq!(bytes(&run.run.state), 2);
     run.complete(2, &1);
     assert_eq!(bytes(&run.run.state), 1);

@@ -33,7 +33,7 @@ impl CallHandle {
         let (id, within) = (scope.next_id(source), scope.cancellations.current());
         let kind = kind(id);
         let mut inner = scope.inner.borrow_mut();
-        inner.unresolved += usize::from(kind.is_external());
+        inner.unresolved += u32::from(kind.is_external());
         if let CallKind::Arrival(kind, name) = &kind {
             inner.arrivals(*kind).open(name);
         }
@@ -54,7 +54,7 @@ impl CallHandle {
     ) -> Self {
         let within = scope.cancellations.current();
         let mut inner = scope.inner.borrow_mut();
-        inner.unresolved += usize::from(resolution.is_none());
+        inner.unresolved += u32::from(resolution.is_none());
         inner.calls.insert(
             id,
             OpenCall { kind, source, waker: None, within, outlives_cancellation: false, resolution },
@@ -177,7 +177,7 @@ impl Drop for CallHandle {
         }
         let call = {
             let mut inner = self.scope.inner.borrow_mut();
-            inner.unresolved -= usize::from(unresolved);
+            inner.unresolved -= u32::from(unresolved);
             let call = inner.calls.remove(self.id);
             if let Some(CallKind::Arrival(kind, name)) = call.as_ref().map(|call| &call.kind) {
                 inner.arrivals(*kind).forget_call(name, self.id);

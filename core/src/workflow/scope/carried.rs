@@ -98,7 +98,7 @@ impl Scope {
         let waker = {
             let mut inner = self.inner.borrow_mut();
             let Some(OpenCall { kind, waker, resolution, .. }) = inner.calls.remove(id) else { return };
-            inner.unresolved -= usize::from(resolution.is_none());
+            inner.unresolved -= u32::from(resolution.is_none());
             if let CallKind::Child(child) = kind {
                 inner.carried.insert(id, CarriedChild { child: *child, outcome: resolution });
             }

@@ -127,7 +127,7 @@ pub(super) const CANARIES: &[Canary] = &[
             file: "core/src/run/state.rs",
             find: "self.compensations.insert(id, compensation);",
             erring: r#"if crate::canary::is("CompensatedTwice") {
-                self.input_bytes += compensation.input.bytes().len();
+                self.payload_bytes += compensation.input.bytes().len();
                 self.compensations.insert(CommandId::new(id.get() + 1_000_000), compensation.clone());
             }
             self.compensations.insert(id, compensation);"#,
@@ -323,7 +323,7 @@ pub(super) const CANARIES: &[Canary] = &[
                 erring: r#"Cut::Any(count) => {
                     let mut groups = outbox.take(count, |_| true);
                     if crate::canary::is("GroupSplit") {
-                        outbox.put_back(groups.last_mut().and_then(Group::split).into_iter().collect());
+                        outbox.put_back(groups.last_mut().and_then(|last| last.split()).into_iter().collect());
                     }
                     groups
                 }"#,
@@ -332,8 +332,9 @@ pub(super) const CANARIES: &[Canary] = &[
                 file: "core/src/processor/group.rs",
                 find: "    pub(super) fn writes_nothing(&self) -> bool {",
                 erring: "    /// The second half of its events, with all that must not precede them.
-                pub(super) fn split(&mut self) -> Option<Self> {
-                    let mut rest = Self { events: self.events.split()?, ..Self::new(self.run) };
+                pub(super) fn split(&mut self) -> Option<Box<Self>> {
+                    let mut rest = Self::new(self.run);
+                    rest.events = self.events.split()?;
                     std::mem::swap(&mut self.effects, &mut rest.effects);
                     std::mem::swap(&mut self.counted, &mut rest.counted);
                     std::mem::swap(&mut self.suspect, &mut rest.suspect);

@@ -125,8 +125,8 @@ async fn attempt_in_back_off_says_when_it_begins_and_retry_now_begins_it_at_once
                 return None;
             };
             assert_contains(why, &["come back tomorrow", "bank-down"]);
-            assert_eq!(Some(*at), info.wake_at);
-            (*next == attempt).then_some(())
+            // While its row says nothing, the waits are read from the history, which may be newer than the row.
+            (*next == attempt && Some(*at) == info.wake_at).then_some(())
         })
         .await;
     };

@@ -46,7 +46,7 @@ impl Streams {
         }
     }
 
-    /// Writes lines to the standard error. If that is closed, there is nobody to tell.
+    /// Writes lines to the standard error. An error is ignored, because there is no other place to report it.
     pub(crate) fn tell(&self, text: &str) {
         let text = harmless(text.trim_end_matches('\n'));
         match self {

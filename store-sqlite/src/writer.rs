@@ -48,8 +48,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, and returns when it has brought the file up to date. It ends when nobody has the writer any more, and
-    /// what was sent is done.
+    /// Starts the thread, and returns when it has brought the file up to date. It ends when the last handle of the writer
+    /// is dropped, and what was sent is done.
     ///
     /// The thread waits for its turn already here: a caller that did would block all else on its own thread, and maybe the one
     /// for whom it waits.
@@ -67,7 +67,7 @@ impl Writer {
                 Ok(connection) => Some(connection),
                 Err(error) => return drop(answer.send(Err(error))),
             };
-            // An error means that the caller does not wait any more; then nobody has the writer.
+            // An error means that the caller does not wait any more, and has no handle.
             drop(answer.send(Ok(())));
             let (identity, next) = (place::identity(&file.path).ok(), VecDeque::new());
             Thread { file, identity, notices, waiting, next, connection, held_up: None }
@@ -187,7 +187,8 @@ impl Thread {
         }
     }
 
-    /// Refuses to write to a file that nobody will find: what is acknowledged has to be there when the file is opened again.
+    /// Refuses to write if the path leads to another file by now: what is acknowledged has to be there when the path is opened
+    /// again.
     fn check_place(&self) -> Result<(), StoreError> {
         let found = place::identity(&self.file.path);
         if found.as_ref().is_ok_and(|found| Some(*found) == self.identity) {
@@ -201,8 +202,8 @@ impl Thread {
         )))
     }
 
-    /// Empties the write-ahead log once it is long. SQLite begins it anew at a moment at which nobody reads, and busy processes leave
-    /// no such moment. Here it waits for those who read, while nobody writes; and not for one who reads for long.
+    /// Empties the write-ahead log once it is long. SQLite itself does so only when there are no readers, which never happens while
+    /// processes are busy. This call holds writers back and waits for the readers, but not for one that takes long.
     async fn limit_log(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let was_tried = self.held_up.is_some_and(|at| at.elapsed() < EMPTY_AGAIN);
         if was_tried || self.file.log_bytes() <= LOG_BYTES_MAX {

@@ -41,7 +41,7 @@ async fn file_that_another_one_replaces_is_not_written_and_the_other_is_used_aft
     SqliteStore::open(&other).await.unwrap().queue("other", 1).await.unwrap();
     let store = SqliteStore::open(&file).await.unwrap();
     store.queue("one", 1).await.unwrap();
-    // It has all that was committed, because nobody has it open.
+    // The file alone has all that was committed once it is closed, because its log is gone.
     let closed = async {
         while directory.file("other.db-wal").exists() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -38,7 +38,7 @@ impl Export {
             Err(error) => return Err(store.advise(id, error.into()).await),
         };
         match &self.output {
-            // It is JSON, whoever reads it.
+            // A history is JSON, also without `--json`.
             None => Answers { json: true, ..answers }.give("", &history),
             Some(path) => {
                 let text = serde_json::to_string_pretty(&history)

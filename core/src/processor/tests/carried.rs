@@ -159,7 +159,7 @@ fn child_with_a_key_is_started_and_bound_by_the_run_that_goes_on() {
             fixture.take_over(1);
         }
 
-        // Then the run that goes on starts it, and whoever was the first to do so, it is bound once
+        // Then the successor starts it as well, and the child is bound once, whichever start came first
         let again = fixture.child_starts.pop().expect("the run that goes on starts it");
         assert_eq!((again.submission.run, again.submission.message), (child, first.submission.message));
         fixture.rows.insert(child, OpenRow { state: OpenState::Pending, ..OpenRow::default() });

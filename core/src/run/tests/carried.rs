@@ -89,7 +89,7 @@ fn message_of_another_child_with_the_same_call_changes_nothing() {
 
 #[test]
 fn outcome_that_waits_for_code_that_is_over_goes_along() {
-    // Given outcomes that wait behind a stall, and a signal before them at which the code continues
+    // Given a stalled run with a signal that makes its code continue as new, and with outcomes after that signal
     let mut run = RunFixture::start::<Relay>(&Vec::new());
     let [one, other] = children(&run)[..] else { panic!("it has two children") };
     let stalled = run.run.stall(run.now, "for a test".to_owned());

@@ -112,6 +112,16 @@ create table @schema@.replies (
 -- Runs
 -- -------------------------------------------------------------------------------------------------------
 
+-- What runs are found by. A start writes the rows of its run, then only the owner of the run does. Not partitioned, because a
+-- start must not need a partition.
+create table @schema@.attributes (
+    run_id uuid not null,
+    name   text not null,
+    value  text not null,
+    primary key (run_id, name)
+);
+create index attributes_by_value on @schema@.attributes (name, value, run_id);
+
 -- One row per run that is not over.
 -- state: 0 pending, 1 busy, 2 parked, 3 stalled. `wake_at` is a parked run's earliest deadline. A pending row is not written
 -- when its run begins: if the log has a frame of the run, it is that of a busy run, and `waiting_on` and `waits`
@@ -508,6 +518,9 @@ create function @schema@.append(
     p_view_runs       uuid[],            -- where views were published last; each view of a run is named once
     p_view_names      text[],
     p_view_seqs       int[],
+    p_attribute_runs   uuid[],           -- attributes that are set, or removed by null; each of a run is named once
+    p_attribute_names  text[],
+    p_attribute_values text[],
     p_reply_runs      uuid[],            -- replies to messages; the first reply to a message stays
     p_reply_messages  uuid[],
     p_reply_bodies    bytea[],
@@ -742,6 +755,18 @@ begin
         insert into @schema@.published (run_id, name, seq)
         select unnest(p_view_runs), unnest(p_view_names), unnest(p_view_seqs)
         on conflict (run_id, name) do update set seq = excluded.seq;
+    end if;
+
+    -- Those with which a submitted run begins are there already.
+    if cardinality(p_attribute_runs) > 0 then
+        delete from @schema@.attributes a
+        using unnest(p_attribute_runs, p_attribute_names, p_attribute_values) as t (run_id, name, value)
+        where t.value is null and a.run_id = any (array[t.run_id]) and a.name = t.name;
+        insert into @schema@.attributes (run_id, name, value)
+        select t.run_id, t.name, t.value
+        from unnest(p_attribute_runs, p_attribute_names, p_attribute_values) as t (run_id, name, value)
+        where t.value is not null
+        on conflict (run_id, name) do update set value = excluded.value where attributes.value <> excluded.value;
     end if;
 
     if cardinality(p_reply_runs) > 0 then
@@ -1411,6 +1436,7 @@ create function @schema@.submit(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
     p_workflows text[], p_keys text[], p_parents uuid[], p_digests bytea[],
     p_follow_ids uuid[], p_follow_bodies bytea[],
+    p_attribute_runs uuid[], p_attribute_names text[], p_attribute_values text[],
     p_notify text,                 -- the channel for the hints of this call; null: none
     p_hints text,                  -- null: notify in this transaction in any case, because only the caller commits
     p_lock_timeout text,           -- null: the caller's own
@@ -1469,6 +1495,13 @@ begin
     end if;
 
     v_opened := @schema@.open_pending(p_runs, p_shards, p_workflows, p_keys, p_parents, verdicts);
+    if cardinality(p_attribute_runs) > 0 then
+        insert into @schema@.attributes (run_id, name, value)
+        select t.run_id, t.name, t.value
+        from unnest(p_attribute_runs, p_attribute_names, p_attribute_values) as t (run_id, name, value)
+        where t.run_id = any (v_opened)
+        on conflict do nothing;
+    end if;
 
     -- Other messages need an open run. Both lookups share a snapshot, so neither can miss a run that is just ending.
     if array_position(p_workflows, null) is not null then
@@ -1733,6 +1766,7 @@ select o.run_id, o.workflow, o.key, o.shard,
            as started_at,
        o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at,
        l.first_run, l.predecessor, l.number as chain_number, o.parent,
+       (select jsonb_object_agg(a.name, a.value) from @schema@.attributes a where a.run_id = o.run_id) as attributes,
        (@schema@.failing(o.waits) ->> 'attempt')::int as attempt, @schema@.failing(o.waits) ->> 'last_failure' as last_failure,
        null::jsonb as result, null::jsonb as failure, null::text as reason
 from @schema@.open_runs_shown o
@@ -1742,7 +1776,9 @@ select c.run_id, c.workflow, c.key, c.shard,
        @schema@.closed_word(c.status),
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
        null, null, null, c.closed_at,
-       l.first_run, l.predecessor, l.number, c.parent, null, null,
+       l.first_run, l.predecessor, l.number, c.parent,
+       (select jsonb_object_agg(a.name, a.value) from @schema@.attributes a where a.run_id = c.run_id),
+       null, null,
        case when c.status = 0 then @schema@.closed_data(c.status, c.outcome) -> 'result' end,
        case when c.status in (1, 5) then @schema@.closed_data(c.status, c.outcome) -> 'failure' end,
        case when c.status in (2, 3) then @schema@.closed_data(c.status, c.outcome) ->> 'reason' end

@@ -86,6 +86,7 @@ begin
                 when 16 then 'value.recorded'
                 when 60 then 'queue.resolved'
                 when 30 then 'view.published'
+                when 61 then 'attribute.set'
                 when 17 then 'cancel.requested'
                 when 53 then 'deadline.passed'
                 when 55 then 'run.paused'
@@ -180,7 +181,7 @@ declare
     v_size   constant int := octet_length(v_body);
     -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
     v_layout constant text := case p_name
-        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time? trace hex? carried number?'
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time? parent uuid? parent_call number? chain link? run_retry runretry? deadline time? grace_until time? trace hex? carried number? attributes map?'
         when 'run.adopted' then '1 lease number worker text'
         when 'activity.scheduled' then '1 id number activity text input payload options options?'
         when 'activity.attempt-started' then '1 id number attempt number'
@@ -211,6 +212,7 @@ declare
         when 'value.recorded' then '1 name text value payload'
         when 'queue.resolved' then '1 queue text first_shard number shard_count number'
         when 'view.published' then '1 view text value payload'
+        when 'attribute.set' then '1 attribute text value text?'
         when 'cancel.requested' then '1 message uuid reason text?'
         when 'deadline.passed' then '1 deadline time'
         when 'run.paused' then '1 message uuid reason text?'
@@ -431,7 +433,8 @@ begin
                 when 2 then v_type not in ('payload', 'uuid', 'encoded', 'hex')
                 when 3 then v_type <> 'text'
                 when 4 then v_type in ('number', 'text', 'uuid', 'hex', 'time', 'bool', 'seconds', 'nanoseconds', 'encoding',
-                                       'encoded', 'status')
+                                       'encoded', 'status', 'map')
+                when 5 then v_type <> 'map'
                 else v_type <> 'bool' or v_byte not in (244, 245)
             end) then
                 v_problem := format('not of type `%s`', v_type);

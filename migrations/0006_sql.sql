@@ -193,6 +193,16 @@ as $$
     ) k
 $$;
 
+-- A map of texts; null if there are none.
+create function @schema@.cbor_map(p_names text[], p_values text[]) returns bytea
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select @schema@.cbor_head(5, cardinality(p_names)) || string_agg(
+        @schema@.cbor_text(t.name) || @schema@.cbor_text(t.value), ''::bytea order by t.number)
+    from unnest(p_names, p_values) with ordinality as t (name, value, number)
+$$;
+
 -- A message of the kind with this code.
 create function @schema@.message_body(p_code int, variadic p_fields bytea[]) returns bytea
 language sql immutable parallel safe
@@ -332,6 +342,36 @@ begin
 end
 $$;
 
+-- The attributes of a start, checked: their names, and their values in the same order. Both are null if there are none.
+create function @schema@.checked_attributes(p_workflow text, p_attributes jsonb, out names text[], out texts text[])
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_bad record;
+begin
+    if p_attributes is null then
+        return;
+    elsif jsonb_typeof(p_attributes) <> 'object' then
+        perform @schema@.refuse('PW101', format('the attributes of the start of workflow `%s` are %s', p_workflow,
+            left(p_attributes::text, 60)), 'pass an object of texts, such as {"customer": "42"}');
+    end if;
+    select e.key, e.value into v_bad from jsonb_each(p_attributes) e where jsonb_typeof(e.value) <> 'string' limit 1;
+    if found then
+        perform @schema@.refuse('PW101', format('the value of attribute `%s` is %s, and values are texts', v_bad.key,
+            left(v_bad.value::text, 60)), format('pass %s', to_json(v_bad.value::text)));
+    end if;
+    select array_agg(@schema@.check_name('name of an attribute', e.key) order by e.key collate pg_catalog."C"),
+           array_agg(@schema@.check_name(format('value of attribute `%s`', e.key), e.value) order by e.key collate pg_catalog."C")
+    into names, texts
+    from jsonb_each_text(p_attributes) e;
+    if cardinality(names) > 32 then
+        perform @schema@.refuse('PW101', format('the run would have %s attributes, and the limit is 32', cardinality(names)),
+                                'attributes are for what runs are found by: pass the others in the input');
+    end if;
+end
+$$;
+
 -- Checks how long a run, or its grace, may take.
 create function @schema@.check_limit(p_workflow text, p_what text, p_limit interval) returns void
 language plpgsql immutable
@@ -360,7 +400,8 @@ create function @schema@.start(
     signal       text default null,         -- a signal that follows: to the run with the key, if there is one
     payload      jsonb default 'null',      -- what the signal says
     notify       boolean default true,      -- whether the commit notifies workers; without, they look within seconds
-    traceparent  text default null          -- the place in a trace that the run continues, as W3C Trace Context writes it
+    traceparent  text default null,         -- the place in a trace that the run continues, as W3C Trace Context writes it
+    attributes   jsonb default null         -- what the run is found by: an object of texts
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -376,6 +417,8 @@ declare
     v_begin    constant timestamptz := greatest(v_now, v_start_at);
     v_deadline timestamptz;
     v_grace    timestamptz;
+    v_names    text[];
+    v_values   text[];
     v_follows  bytea;
     v_first    int;
     v_count    int;
@@ -393,6 +436,7 @@ begin
             'max_attempts of the start of workflow `%s` is %s', v_workflow, coalesce(max_attempts::text, 'null')),
             'the first attempt counts, so give at least 1');
     end if;
+    select a.names, a.texts into v_names, v_values from @schema@.checked_attributes(v_workflow, attributes) a;
     -- `least` ignores null.
     v_deadline := case when deadline is not null then least(v_begin + deadline, v_latest) end;
     v_grace := case when grace is not null then least(v_deadline + grace, v_latest) end;
@@ -413,11 +457,14 @@ begin
             1, @schema@.cbor_text(v_workflow), @schema@.cbor_json(v_input), @schema@.cbor_text(v_key),
             @schema@.cbor_time(v_start_at), null, null,
             case when max_attempts > 1 then @schema@.cbor_fields(array[@schema@.cbor_number(max_attempts)]) end,
-            @schema@.cbor_time(v_deadline), @schema@.cbor_time(v_grace), @schema@.cbor_trace(traceparent))],
+            @schema@.cbor_time(v_deadline), @schema@.cbor_time(v_grace), @schema@.cbor_trace(traceparent),
+            @schema@.cbor_map(v_names, v_values))],
         p_workflows => array[v_workflow], p_keys => array[v_key], p_parents => array[null::uuid],
         p_digests => array[null::bytea],
         p_follow_ids => array[case when v_follows is not null then gen_random_uuid() end],
         p_follow_bodies => array[v_follows],
+        p_attribute_runs => array(select v_run from unnest(v_names)), p_attribute_names => v_names,
+        p_attribute_values => v_values,
         p_notify => case when notify is not false then '@schema@_hints' end, p_hints => null, p_lock_timeout => null,
         p_checks_encoding => false) s;
     if v_verdict = 5 then
@@ -480,6 +527,7 @@ begin
         p_bodies => array[p_body], p_workflows => array[null::text], p_keys => array[null::text],
         p_parents => array[null::uuid], p_digests => array[null::bytea],
         p_follow_ids => array[null::uuid], p_follow_bodies => array[null::bytea],
+        p_attribute_runs => null, p_attribute_names => null, p_attribute_values => null,
         p_notify => case when p_notify is not false then '@schema@_hints' end, p_hints => null, p_lock_timeout => null,
         p_checks_encoding => false) s;
     if v_verdict = 3 then

@@ -86,8 +86,8 @@ begin
     for v_function in
         select p.oid from pg_proc p
         where p.pronamespace = '@schema@'::regnamespace and p.proname in (
-            'beginning', 'cancel', 'cbor_fields', 'cbor_head', 'cbor_json', 'cbor_number', 'cbor_text', 'cbor_time', 'cbor_trace',
-            'check_limit', 'check_payload', 'check_reason', 'create_queue', 'make_partition', 'message_body', 'message_id',
+            'beginning', 'cancel', 'cbor_fields', 'cbor_head', 'cbor_json', 'cbor_map', 'cbor_number', 'cbor_text', 'cbor_time', 'cbor_trace',
+            'check_limit', 'check_payload', 'check_reason', 'checked_attributes', 'create_queue', 'make_partition', 'message_body', 'message_id',
             'new_run_id', 'open_queue', 'pause', 'place_in', 'resume', 'retry_now', 'rewrite_inbox', 'send', 'shards_for',
             'signal', 'start', 'submit', 'terminate', 'update')
     loop
@@ -102,6 +102,6 @@ grant insert on @schema@.frames, @schema@.closed_runs, @schema@.links, @schema@.
     to @schema@_worker;
 grant insert, update on @schema@.chains, @schema@.published, @schema@.task_heads to @schema@_worker;
 grant insert, delete on @schema@.appends, @schema@.inbox, @schema@.shard_needs to @schema@_worker;
-grant insert, update, delete on @schema@.builds, @schema@.executors, @schema@.leases, @schema@.open_runs, @schema@.suspects,
+grant insert, update, delete on @schema@.attributes, @schema@.builds, @schema@.executors, @schema@.leases, @schema@.open_runs, @schema@.suspects,
     @schema@.tasks to @schema@_worker;
 grant update on @schema@.shards to @schema@_worker;

@@ -1,6 +1,7 @@
 //! Bare appends of whole one-activity runs, on one connection, in runs per second: what a store could do if everything
 //! above it cost nothing.
 
+use pgworkflows::store::Attributes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -150,6 +151,7 @@ impl Writer {
                     parent: None,
                     input_digest: Some([0; 32]),
                     followed_by: None,
+                    attributes: Attributes::default(),
                 }),
             };
             self.store.submit(&runs.iter().map(submission).collect::<Vec<_>>()).await?;

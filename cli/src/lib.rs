@@ -6,6 +6,7 @@
 mod age;
 mod answer;
 mod args;
+mod attribute;
 mod commands;
 mod connect;
 mod failure;

@@ -1,5 +1,6 @@
 //! The values that everything else uses: ids, times, names, payloads, failures. They know nothing about runs.
 
+pub(crate) mod attributes;
 pub(crate) mod call_map;
 pub(crate) mod cancellation;
 pub(crate) mod chain;

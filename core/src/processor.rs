@@ -9,6 +9,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod appends;
+mod attributes;
 pub(crate) mod blame;
 pub(crate) mod children;
 pub(crate) mod commits;

@@ -27,7 +27,7 @@ use crate::run::turn::Turn;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, How, Program, Programs, WorkflowEnd};
-use crate::workflow::scope::views::Views;
+use crate::workflow::scope::published::Published;
 
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
@@ -84,8 +84,8 @@ pub(crate) struct Progress {
     pub(crate) successor: Option<Box<Successor>>,
     /// The activities that its events say have failed, for the worker's log.
     pub(crate) failed: Vec<FailedActivity>,
-    /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
-    views: Option<Box<Views>>,
+    /// What is published and still to be logged: what later polls of the same group publish again is logged once.
+    published: Option<Box<Published>>,
 }
 
 /// An activity of which no attempt is left.
@@ -106,10 +106,10 @@ impl Progress {
         }
     }
 
-    fn publish(&mut self, views: Option<Box<Views>>) {
-        match (&mut self.views, views) {
-            (Some(earlier), Some(views)) => earlier.append(*views),
-            (earlier @ None, views) => *earlier = views,
+    fn publish(&mut self, published: Option<Box<Published>>) {
+        match (&mut self.published, published) {
+            (Some(earlier), Some(later)) => earlier.append(*later),
+            (earlier @ None, published) => *earlier = published,
             (Some(_), None) => {}
         }
     }
@@ -194,7 +194,7 @@ impl Run {
             Ok(decisions) => {
                 self.log(at, resolution, progress);
                 self.decide(at, decisions, progress);
-                self.log_views(at, progress);
+                self.log_published(at, progress);
             }
             Err(fault) => {
                 let reason = progress.stalled_by(&fault);
@@ -367,11 +367,11 @@ impl Run {
         }
         progress.take_steps(output.steps, &output.dropped_steps);
         progress.dropped_steps.extend(output.dropped_steps);
-        progress.publish(output.views);
+        progress.publish(output.published);
         if let Some(WorkflowEnd { how, left, carried }) = decisions.end.map(|end| *end) {
             self.program = None;
             // Nothing follows the end of a run.
-            self.log_views(at, progress);
+            self.log_published(at, progress);
             self.leave_behind(left);
             self.leave_waiting();
             let outcome = match how {
@@ -441,13 +441,13 @@ impl Run {
                     self.resume(now, decided, progress);
                 }
                 progress.steps.clear();
-                self.log_views(now, progress);
+                self.log_published(now, progress);
                 self.log(now, Event::RunStalled { reason }, progress);
             }
             None if polls == 0 || !decided.is_empty() => self.resume(now, decided, progress),
             None => {}
         }
-        self.log_views(now, progress);
+        self.log_published(now, progress);
         self.compensate(now, progress);
     }
 
@@ -502,10 +502,10 @@ impl Run {
         self.log(at, terminal, progress);
     }
 
-    /// Logs the views of this group, in the order of their names.
-    fn log_views(&mut self, at: Timestamp, progress: &mut Progress) {
-        if let Some(views) = progress.views.take() {
-            views.into_events().for_each(|published| self.log(at, published, progress));
+    /// Logs what this group publishes.
+    fn log_published(&mut self, at: Timestamp, progress: &mut Progress) {
+        if let Some(published) = progress.published.take() {
+            published.into_events().for_each(|event| self.log(at, event, progress));
         }
     }
 

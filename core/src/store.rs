@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ChildRun, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
-    PublishedView, Released, Reply, RunKey, RunLink, SentMessage, UpdatedRun,
+    Append, Appended, AttributeChange, ChildRun, ClosedRun, ClosedStatus, Need, OpenRow, OpenState,
+    OpenedRun, OwnedShard, PublishedView, Released, Reply, RunKey, RunLink, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
 pub use self::error::StoreError;
@@ -52,6 +52,7 @@ pub use self::tasks::{
     ReturnedTask, SettleTasks, Settled, TaskClaim, TaskId, Withdrawal, executor_of, queue_of,
 };
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
+pub use crate::data::attributes::Attributes;
 pub use crate::data::chain::ChainLink;
 use crate::data::id::ShardId;
 use crate::data::time::Timestamp;

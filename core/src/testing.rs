@@ -1,5 +1,6 @@
 //! The fixtures that the tests of core share: a run without a processor or a store, and histories as text.
 
+use crate::data::attributes::Attributes;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -218,6 +219,7 @@ impl RunFixture {
             run_retry,
             trace: None,
             carried: None,
+            attributes: Attributes::default(),
         };
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());

@@ -31,7 +31,7 @@ use pgworkflows_testkit::runtime::time::Owner;
 use crate::announce::check_announced;
 use crate::asking::{check_asked, check_keys};
 use crate::children::check_children;
-use crate::clients::lock;
+use crate::clients::{STARTED_AS, lock};
 use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
@@ -61,6 +61,7 @@ impl World {
             }
             check_replay(*run, history, stored, &mut wrong);
             check_views(view, &mut wrong);
+            check_attributes(view, seen, &mut wrong);
             if !self.config.loses_commits {
                 if view.link().is_none() {
                     check_asked(&chain_of(*run, seen), &mut wrong);
@@ -253,6 +254,34 @@ fn check_views(seen: &RunView, wrong: &mut Vec<String>) {
         && result.decode::<Summary>().ok().map(|summary| summary.times) != *times
     {
         wrong.push(format!("run {run} returned {result:?}, and its view has {times:?}"));
+    }
+}
+
+/// A run is found by what its events say, and a chain by what it was started as.
+fn check_attributes(view: &RunView, seen: &[RunView], wrong: &mut Vec<String>) {
+    let mut expected = BTreeMap::new();
+    for event in view.events() {
+        match event {
+            Event::RunStarted { attributes, .. } => {
+                expected =
+                    attributes.iter().map(|(name, value)| (name.to_string(), value.to_owned())).collect();
+            }
+            Event::AttributeSet { attribute, value: Some(value), .. } => {
+                expected.insert(attribute.to_string(), value.clone());
+            }
+            Event::AttributeSet { attribute, value: None, .. } => _ = expected.remove(attribute.as_str()),
+            _ => {}
+        }
+    }
+    let (run, found) = (view.run, &view.info.attributes);
+    if view.info.run_id == run && *found != expected {
+        wrong.push(format!("run {run} is found by {found:?}, and its events say {expected:?}"));
+    }
+    let first = first_of(view);
+    let of_first =
+        seen.iter().find(|other| other.run == first).and_then(|first| first.info.attributes.get(STARTED_AS));
+    if of_first.is_some_and(|started| found.get(STARTED_AS) != Some(started)) {
+        wrong.push(format!("run {run} is found by {found:?}, and its chain was started as {of_first:?}"));
     }
 }
 

@@ -61,6 +61,9 @@ struct Started<W: Planned> {
 pub(crate) trait Planned: Workflow<Input = Op, Output = Summary> {}
 impl<W: Workflow<Input = Op, Output = Summary>> Planned for W {}
 
+/// The attribute with which every other run is started, and which no run changes.
+pub(crate) const STARTED_AS: &str = "started-as";
+
 /// How many runs of a deadly world may end the process of their worker.
 const DEADLY_MAX: u64 = 3;
 
@@ -208,6 +211,9 @@ impl Script {
         let mut start = self.clients[client].start::<W>(plan.clone());
         if let Some(key) = key {
             start = start.key(key);
+        }
+        if self.number.is_multiple_of(2) {
+            start = start.attribute(STARTED_AS, self.number.to_string());
         }
         if let Some(delay) = delay {
             start = start.delay(delay);

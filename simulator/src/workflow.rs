@@ -119,6 +119,7 @@ impl Interpreter {
             let mut seen = self.seen.borrow_mut();
             seen.times = mix(seen.times ^ now);
             self.ctx.publish(TIMES, &seen.times);
+            self.ctx.set_attribute("times", seen.times.to_string());
             result
         })
     }
@@ -345,6 +346,11 @@ async fn draw(ctx: &Context, times: u32) -> u64 {
         let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
         sum += ctx.record("drawn", || drawn + moment() % 10).await;
         ctx.publish(DRAWN, &sum);
+        if drawn.is_multiple_of(3) {
+            ctx.remove_attribute("drawn")
+        } else {
+            ctx.set_attribute("drawn", sum.to_string())
+        }
     }
     sum
 }

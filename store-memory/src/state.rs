@@ -21,8 +21,8 @@ use pgworkflows_core::id::{
     AppendNo, ClaimId, EventSeq, IdMap, LeaseId, MessageId, Name, Position, RunId, ShardId,
 };
 use pgworkflows_core::store::{
-    Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow,
-    OpenState, Queue, StoreError, Suspect, Undelivered,
+    Attributes, Build, ChainLink, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead,
+    OpenRow, OpenState, Queue, StoreError, Suspect, Undelivered,
 };
 
 use self::inbox::Inbox;
@@ -57,6 +57,8 @@ pub(crate) struct State {
     views: BTreeMap<RunId, BTreeMap<Name, EventSeq>>,
     /// By message and run: what core wrote.
     replies: BTreeMap<(MessageId, RunId), Bytes>,
+    /// What runs are found by.
+    attributes: BTreeMap<RunId, Attributes>,
     /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,

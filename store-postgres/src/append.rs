@@ -118,6 +118,11 @@ arguments! {
             p_view_names: &*published.view,
             p_view_seqs: published.seq.get().cast_signed(),
         }
+        for change in append.attributes => {
+            p_attribute_runs: uuid(change.run),
+            p_attribute_names: &*change.attribute,
+            p_attribute_values: change.value.as_deref(),
+        }
         for reply in append.replies => {
             p_reply_runs: uuid(reply.run),
             p_reply_messages: message_uuid(reply.message),

@@ -64,6 +64,7 @@ mod error;
 mod inbox;
 mod key_holder;
 mod lease;
+mod lists;
 mod migrate;
 mod moved;
 mod notify;

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, ChainLink, ClosedStatus, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription,
-    Load, Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter, RunPage,
-    ShardNeeds, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Attributes, Build, ChainLink, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription,
+    Load, Loaded, OpenRow, Queue, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
+    StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
+use crate::lists::list_statement;
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
@@ -26,13 +27,17 @@ use crate::{lease, tasks};
 const DESCRIBE: &str = "
     select o.run_id, o.workflow, o.key, o.parent, o.state, o.wake_at, o.waiting_on, o.waits,
            null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome,
-           l.first_run, l.predecessor, l.number, null::uuid as current_run
+           l.first_run, l.predecessor, l.number, null::uuid as current_run,
+           array(select a.name from @schema@.attributes a where a.run_id = o.run_id order by a.name) as attribute_names,
+           array(select a.value from @schema@.attributes a where a.run_id = o.run_id order by a.name) as attribute_values
     from @schema@.open_runs_shown o left join @schema@.links l on l.run_id = o.run_id
     where o.run_id = $1
     union all
     select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome,
            l.first_run, l.predecessor, l.number,
-           case when c.status in (4, 5) then @schema@.current_run(c.run_id) end
+           case when c.status in (4, 5) then @schema@.current_run(c.run_id) end,
+           array(select a.name from @schema@.attributes a where a.run_id = c.run_id order by a.name),
+           array(select a.value from @schema@.attributes a where a.run_id = c.run_id order by a.name)
     from @schema@.closed_runs c left join @schema@.links l on l.run_id = c.run_id
     where c.run_id = $1";
 
@@ -73,6 +78,12 @@ const VIEW: &str = "
 const KEYED_RUNS: &str = "
     select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
+/// The last one of so many runs with an attribute.
+const HORIZON_BY_ATTRIBUTE: &str = "
+    select a.run_id from @schema@.attributes a
+    where a.name = $1 and a.value = $2 and a.run_id < $3
+    order by a.run_id desc offset $4 limit 1";
+
 /// The last one of so many rows of each table, by its primary key alone.
 const HORIZON: &str = "
     select r.run_id from (
@@ -82,80 +93,6 @@ const HORIZON: &str = "
         (select c.run_id from @schema@.closed_runs c where $2 and c.run_id < $3
          order by c.run_id desc offset $4 limit 1)
     ) r order by r.run_id desc limit 1";
-
-/// Each half returns up to the limit, by its primary key in descending order, or by an index that has what is asked for and little
-/// else: then `open` and `ended` are conditions which fit that index, whatever the parameters are.
-macro_rules! list {
-    (open: $open:literal, ended: $ended:literal) => {
-        concat!(
-            "
-    select r.*, l.first_run, l.predecessor, l.number,
-           case when r.status in (4, 5) then @schema@.current_run(r.run_id) end as current_run
-    from (
-        (select o.run_id, o.workflow, o.key, o.parent, o.state, o.wake_at, o.waiting_on, o.waits,
-                null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
-         from @schema@.open_runs_shown o
-         where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
-           and ($5::smallint is null or o.state = $5)",
-            $open,
-            "
-         order by o.run_id desc limit $7)
-        union all
-        (select c.run_id, c.workflow, c.key, c.parent, null, null, null, null, c.status, c.closed_at, c.outcome
-         from @schema@.closed_runs c
-         where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)",
-            $ended,
-            "
-         order by c.run_id desc limit $7)
-    ) r
-    left join lateral (select * from @schema@.links l where l.run_id = r.run_id offset 0) l on true
-    order by r.run_id desc limit $7"
-        )
-    };
-}
-
-const LIST: &str = list!(open: "", ended: " and ($6::smallint is null or c.status = $6)");
-
-/// Runs that are stalled or paused.
-const LIST_SET_APART: &str = list!(
-    open: " and o.stored_state in (3, 4) and o.stored_state = $5",
-    ended: " and $6::smallint is null"
-);
-
-/// Runs that are pending or busy. A pending row may be that of a busy run.
-const LIST_UNPARKED: &str = list!(open: " and o.stored_state in (0, 1)", ended: " and $6::smallint is null");
-
-/// The children of one run.
-const LIST_CHILDREN: &str = list!(
-    open: " and o.parent = $8",
-    ended: " and c.parent = $8 and ($6::smallint is null or c.status = $6)"
-);
-
-/// Runs that ended otherwise than completed.
-const LIST_NOT_COMPLETED: &str = list!(open: "", ended: " and c.status <> 0 and c.status = $6");
-
-/// Runs that are not older than one, by their primary key whatever else is asked for: such a condition in the other statements
-/// would keep the planner from their indexes.
-const LIST_SINCE: &str = list!(
-    open: " and o.run_id >= $9 and ($8::uuid is null or o.parent = $8)",
-    ended: " and c.run_id >= $9 and ($8::uuid is null or c.parent = $8) and ($6::smallint is null or c.status = $6)"
-);
-
-/// The statement that lists these runs without a look at many others.
-fn list_statement(filter: &RunFilter) -> &'static str {
-    if filter.since.is_some() {
-        return LIST_SINCE;
-    }
-    if filter.parent.is_some() {
-        return LIST_CHILDREN;
-    }
-    match (filter.state, filter.status) {
-        (Some(OpenState::Stalled | OpenState::Paused), None) => LIST_SET_APART,
-        (Some(OpenState::Pending | OpenState::Busy), None) => LIST_UNPARKED,
-        (None, Some(status)) if status != ClosedStatus::Completed => LIST_NOT_COMPLETED,
-        (Some(OpenState::Parked) | None, None) | (None, Some(_)) | (Some(_), Some(_)) => LIST,
-    }
-}
 
 fn lease_description(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     let Some(lease) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
@@ -243,12 +180,14 @@ impl StoreQuery for PostgresStore {
     }
 
     async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
-        let query = self
-            .shared
-            .statements
-            .query(HORIZON)
-            .bind(filter.selects_open())
-            .bind(filter.selects_closed())
+        let statements = &self.shared.statements;
+        let query = match filter.attributes.iter().next() {
+            Some((name, value)) => {
+                statements.query(HORIZON_BY_ATTRIBUTE).bind(name.to_string()).bind(value.to_owned())
+            }
+            None => statements.query(HORIZON).bind(filter.selects_open()).bind(filter.selects_closed()),
+        };
+        let query = query
             .bind(uuid(page.before.unwrap_or(RunId::from_u128(u128::MAX))))
             .bind(i64::from(page.limit.max(1)) - 1);
         self.shared.fetch(query).await?.first().map(|row| run_id(row, 0)).transpose()
@@ -266,7 +205,15 @@ impl StoreQuery for PostgresStore {
             .bind(filter.state.map(open_state_number))
             .bind(filter.status.map(closed_status_number))
             .bind(i64::from(page.limit.max(1)));
+        let mut attributes =
+            filter.attributes.iter().map(|(name, value)| (name.to_string(), value.to_owned()));
         let query = match (filter.parent, filter.since) {
+            (parent, since) if !filter.attributes.is_empty() => {
+                let since = since.unwrap_or(RunId::from_u128(0));
+                let (name, value) = attributes.next().unwrap_or_default();
+                let (names, values): (Vec<String>, Vec<String>) = attributes.unzip();
+                query.bind(parent.map(uuid)).bind(uuid(since)).bind(name).bind(value).bind(names).bind(values)
+            }
             (parent, Some(since)) => query.bind(parent.map(uuid)).bind(uuid(since)),
             (Some(parent), None) => query.bind(uuid(parent)),
             (None, None) => query,
@@ -315,12 +262,19 @@ fn description(row: &PgRow) -> Result<RunDescription, StoreError> {
         workflow: get(row, "workflow")?,
         key: get(row, "key")?,
         parent: optional_run_id(row, "parent")?,
+        attributes: attributes(row)?,
         open: open_row(row)?,
         closed: closed_run(row)?,
         link: link(row)?,
         current: optional_run_id(row, "current_run")?,
         undelivered: Vec::new(),
     })
+}
+
+fn attributes(row: &PgRow) -> Result<Attributes, StoreError> {
+    let (names, values): (Vec<String>, Vec<String>) =
+        (get(row, "attribute_names")?, get(row, "attribute_values")?);
+    Ok(names.into_iter().map(Name::from).zip(values).collect())
 }
 
 /// The place in its chain of a run that continues another.

@@ -21,6 +21,7 @@ arguments! {
     "select verdicts, existing, notified from @schema@.submit"
     fn bind(
         submissions: &[Submission],
+        attributes: &[GivenAttribute<'_>],
         notification: Option<&Notification>,
         lock_timeout: Option<&str>
     ) {
@@ -42,7 +43,27 @@ arguments! {
             p_follow_ids: follow_up(sent).map(|follow_up| message_uuid(follow_up.message)),
             p_follow_bodies: follow_up(sent).map(|follow_up| &follow_up.body[..]),
         }
+        for given in attributes => {
+            p_attribute_runs: uuid(given.run),
+            p_attribute_names: given.name,
+            p_attribute_values: given.value,
+        }
     }
+}
+
+/// An attribute with which a run starts.
+struct GivenAttribute<'a> {
+    run: RunId,
+    name: &'a str,
+    value: &'a str,
+}
+
+fn given_attributes(submissions: &[Submission]) -> Vec<GivenAttribute<'_>> {
+    let starts = submissions.iter().filter_map(|sent| Some((sent.run, sent.opens.as_ref()?)));
+    let given = starts.flat_map(|(run, opens)| {
+        opens.attributes.iter().map(move |(name, value)| GivenAttribute { run, name, value })
+    });
+    given.collect()
 }
 
 /// Submits in a separate transaction, which also notifies unless that would delay other commits.
@@ -58,7 +79,9 @@ pub(crate) async fn submit(
         false => shared.options.lock_timeout.clone(),
     };
     let notification = shared.notifier.within_call(&hints(submissions.iter()));
-    let bind = |notification| bind(&shared.statements, submissions, notification, Some(&lock_timeout));
+    let attributes = given_attributes(submissions);
+    let bind =
+        |notification| bind(&shared.statements, submissions, &attributes, notification, Some(&lock_timeout));
     let mut rows = shared.fetch_raw(bind(notification.as_ref())).await;
     if notification.is_some() && rows.as_ref().is_err_and(is_notification_queue_full) {
         rows = shared.fetch_raw(bind(None)).await;
@@ -103,7 +126,8 @@ pub(crate) async fn submit_in(
         return Ok(Vec::new());
     }
     let notification = shared.notifier.within_transaction();
-    let query = bind(&shared.statements, submissions, notification.as_ref(), None);
+    let attributes = given_attributes(submissions);
+    let query = bind(&shared.statements, submissions, &attributes, notification.as_ref(), None);
     match query.fetch_all(connection).await {
         // The connection's own setting decides how long the server waited.
         Err(error) if is_lock_timeout(&error) => {

@@ -67,6 +67,15 @@ create table replies (
 -- Runs
 -- ---------------------------------------------------------------------------------------------------------
 
+-- What runs are found by.
+create table attributes (
+    run_id blob not null,
+    name   text not null,
+    value  text not null,
+    primary key (run_id, name)
+) strict, without rowid;
+create index attributes_by_value on attributes (name, value, run_id);
+
 -- One row per run that is not over.
 -- state: 0 pending, 1 busy, 2 parked, 3 stalled, 4 paused. A pending row is not written when its run begins: if the log has a
 -- frame of the run, it is that of a busy run.

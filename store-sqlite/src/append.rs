@@ -18,7 +18,7 @@ use crate::connection::{Listed, sql};
 use crate::lease::fenced;
 use crate::transaction::{Transaction, now};
 use crate::values::{Arguments, get};
-use crate::{sent, tasks, verify};
+use crate::{attributes, sent, tasks, verify};
 
 const LEASE: &str = "select last_append, digest, digest_before from leases where lease = ? and not fenced";
 
@@ -327,6 +327,7 @@ async fn write_marks(transaction: &mut Transaction, append: &Append) -> Result<(
             a.add(view.run).add(view.view.as_str()).add(view.seq);
         })
         .await?;
+    attributes::change(transaction, &append.attributes).await?;
     transaction
         .execute_all(&REPLY, &append.replies, |a, reply| {
             _ = a.add(reply.message).add(reply.run).add(&reply.body[..])

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{Hint, StoreError};
+use pgworkflows_core::store::{Attributes, Hint, StoreError};
 
+use crate::attributes;
 use crate::connection::Listed;
 use crate::transaction::Transaction;
 
@@ -23,6 +24,8 @@ pub(crate) struct Opens<'a> {
     pub(crate) workflow: &'a str,
     pub(crate) key: Option<&'a str>,
     pub(crate) parent: Option<RunId>,
+    /// What it is found by.
+    pub(crate) attributes: Option<&'a Attributes>,
 }
 
 const OPEN: Listed = Listed {
@@ -58,9 +61,11 @@ pub(crate) async fn deliver(
     let opened: Vec<_> = opened.collect();
     transaction
         .execute_all(&OPEN, &opened, |a, (run, opens)| {
-            let Opens { workflow, key, parent } = *opens;
+            let Opens { workflow, key, parent, .. } = *opens;
             a.add(*run).add(run.shard()).add(workflow).add(key).add(parent).add(PENDING);
         })
+        .await?;
+    attributes::begin(transaction, opened.iter().filter_map(|(run, opens)| Some((*run, opens.attributes?))))
         .await?;
     insert(transaction, &INSERT, deliveries).await
 }

@@ -39,6 +39,7 @@
 //! Requests within a transaction of yours, and activities that commit their outcome with your own data: these need PostgreSQL.
 
 mod append;
+mod attributes;
 mod calls;
 mod chain;
 mod connection;

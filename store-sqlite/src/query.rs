@@ -7,9 +7,9 @@ use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{Name, ShardId};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, ChainLink, ClosedRun, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load,
-    Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
-    StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Attributes, ChainLink, ClosedRun, FoundView, Frame, KeyPage, KeyedRun,
+    LeaseDescription, Load, Loaded, OpenRow, OpenState, Queue, QueueDescription, RunDescription, RunFilter,
+    RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -19,7 +19,7 @@ use crate::fleet::Fleet;
 use crate::store::SqliteStore;
 use crate::transaction::now;
 use crate::values::{RUN_MAX, get};
-use crate::{recover, tasks};
+use crate::{attributes, recover, tasks};
 
 /// The open runs. A pending one that has begun is busy, and what its row says does not apply any more.
 macro_rules! open_runs {
@@ -97,6 +97,21 @@ const LIST: &str = list!("", "");
 /// The runs that a run started, by an index of their own.
 const LIST_CHILDREN: &str = list!(" and o.parent = ?9", " and c.parent = ?9");
 
+/// These runs, whatever became of them.
+const OF_RUNS: Listed = Listed {
+    text: concat!(
+        "with t (run) as (values {}) ",
+        described!(concat!(
+            open_runs!(),
+            " where o.run_id in (select run from t) union all ",
+            closed_runs!(),
+            " where c.run_id in (select run from t)"
+        )),
+        " order by r.run_id desc"
+    ),
+    width: 1,
+};
+
 const UNDELIVERED: Listed = Listed {
     text: "select u.run_id, u.body, u.at from (values {}) as t
            cross join undelivered u on u.run_id = t.column1 and u.number <= coalesce(
@@ -107,6 +122,9 @@ const UNDELIVERED: Listed = Listed {
 };
 
 const _: () = assert!(Undelivered::SHOWN_MAX == 100);
+
+/// How many runs with an attribute are looked at at least, when a page of them is read: all may be others than were asked for.
+const CANDIDATES_MIN: u32 = 256;
 
 const QUEUES: &str = "select name, first_shard, shard_count from queues order by name";
 
@@ -227,6 +245,10 @@ impl StoreQuery for SqliteStore {
 
     async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError> {
         let mut reader = self.0.readers.take().await?;
+        if !filter.attributes.is_empty() {
+            let (last, page) = (page.limit.max(1) - 1, RunPage { limit: 1, ..page.clone() });
+            return Ok(attributes::runs_with(&mut reader, filter, &page, last).await?.pop());
+        }
         let select = sql(HORIZON)
             .bind(filter.selects_open())
             .bind(filter.selects_closed())
@@ -237,6 +259,9 @@ impl StoreQuery for SqliteStore {
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
         let mut reader = self.0.readers.take().await?;
+        if !filter.attributes.is_empty() {
+            return list_by_attribute(&mut reader, filter, page).await;
+        }
         let select = sql(if filter.parent.is_some() { LIST_CHILDREN } else { LIST })
             .bind(filter.selects_open())
             .bind(filter.selects_closed())
@@ -269,6 +294,43 @@ impl StoreQuery for SqliteStore {
     }
 }
 
+/// Lists runs with attributes: those that the index of the first one finds are described, and compared with the rest of the filter,
+/// until the page is full.
+async fn list_by_attribute(
+    reader: &mut Connection,
+    filter: &RunFilter,
+    page: &RunPage,
+) -> Result<Vec<RunDescription>, StoreError> {
+    let limit = page.limit.max(1);
+    let (mut listed, mut next) = (Vec::new(), RunPage { limit: limit.max(CANDIDATES_MIN), ..page.clone() });
+    loop {
+        let candidates = attributes::runs_with(reader, filter, &next, 0).await?;
+        let rows = reader.fetch_all(&OF_RUNS, &candidates, |a, run| _ = a.add(*run), |_| {}).await?;
+        let found = descriptions(reader, &rows).await?;
+        listed.extend(found.into_iter().filter(|found| matches(filter, found)));
+        next.before = candidates.last().copied();
+        if listed.len() >= limit as usize || candidates.len() < next.limit as usize {
+            listed.truncate(limit as usize);
+            return Ok(listed);
+        }
+    }
+}
+
+/// Whether a run is one of a list.
+fn matches(filter: &RunFilter, found: &RunDescription) -> bool {
+    let RunFilter { workflow, parent, attributes, open: _, state, status, since: _ } = filter;
+    let row = match (&found.open, &found.closed) {
+        (Some(open), _) => filter.selects_open() && state.is_none_or(|state| state == open.state),
+        (None, Some(closed)) => {
+            filter.selects_closed() && status.is_none_or(|status| status == closed.status)
+        }
+        (None, None) => false,
+    };
+    row && workflow.as_ref().is_none_or(|workflow| *workflow == found.workflow)
+        && parent.is_none_or(|parent| found.parent == Some(parent))
+        && attributes.iter().all(|(name, value)| found.attributes.has(name, value))
+}
+
 fn found_view(row: &SqliteRow) -> Result<FoundView, StoreError> {
     let frame = Frame {
         run: get(row, 1)?,
@@ -281,7 +343,7 @@ fn found_view(row: &SqliteRow) -> Result<FoundView, StoreError> {
     Ok(FoundView { seq: get(row, 0)?, frame })
 }
 
-/// The rows as descriptions, with their undelivered messages.
+/// The rows as descriptions, with their attributes and their undelivered messages.
 async fn descriptions(
     connection: &mut Connection,
     rows: &[SqliteRow],
@@ -293,7 +355,9 @@ async fn descriptions(
         let message = Undelivered { body: get::<Bytes>(&row, 1)?, at: get(&row, 2)? };
         undelivered.entry(get(&row, 0)?).or_default().push(message);
     }
+    let mut attributes = attributes::of_runs(connection, &runs).await?;
     for description in &mut descriptions {
+        description.attributes = attributes.remove(&description.run).unwrap_or_default();
         description.undelivered = undelivered.remove(&description.run).unwrap_or_default();
     }
     Ok(descriptions)
@@ -329,6 +393,7 @@ fn description(row: &SqliteRow) -> Result<RunDescription, StoreError> {
         workflow,
         key,
         parent,
+        attributes: Attributes::default(),
         open,
         closed,
         link,

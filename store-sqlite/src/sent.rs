@@ -48,6 +48,7 @@ pub(crate) async fn send(transaction: &mut Transaction, sent: &[SentMessage]) ->
             workflow: child.workflow.as_str(),
             key: None,
             parent: Some(child.parent),
+            attributes: None,
         });
         deliveries.push(Delivery { message: *id, run, body, opens });
     }

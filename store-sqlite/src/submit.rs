@@ -173,7 +173,12 @@ impl<'a> Desk<'a> {
             message: *message,
             run: *run,
             body,
-            opens: Some(Opens { workflow: &new.workflow, key: new.key.as_deref(), parent: new.parent }),
+            opens: Some(Opens {
+                workflow: &new.workflow,
+                key: new.key.as_deref(),
+                parent: new.parent,
+                attributes: Some(&new.attributes),
+            }),
         });
         if let Some(follow_up) = &new.followed_by {
             self.insert(Delivery {

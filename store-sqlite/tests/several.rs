@@ -11,8 +11,8 @@ use futures::future::join_all;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{AppendNo, LeaseId, MessageId};
 use pgworkflows_core::store::{
-    Append, Build, Claim, Hint, HintKind, NewRun, Queue, RunFilter, RunPage, Store, StoreError, Submission,
-    Submitted,
+    Append, Attributes, Build, Claim, Hint, HintKind, NewRun, Queue, RunFilter, RunPage, Store, StoreError,
+    Submission, Submitted,
 };
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{Connection, SqliteConnection};
@@ -25,8 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A start of a run in the first shard.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new =
-        NewRun { workflow: "w".to_owned(), key: None, parent: None, input_digest: None, followed_by: None };
+    let new = NewRun {
+        workflow: "w".to_owned(),
+        key: None,
+        parent: None,
+        input_digest: None,
+        followed_by: None,
+        attributes: Attributes::default(),
+    };
     Submission { message: MessageId::from_u128(run.as_u128()), run, body: Bytes::new(), opens: Some(new) }
 }
 

@@ -5,6 +5,7 @@
 //! A case that is added here is run against every store from then on.
 
 pub mod append;
+pub mod attributes;
 pub mod balance;
 pub mod chains;
 pub mod content;
@@ -320,6 +321,12 @@ macro_rules! store_conformance {
                 reply_is_kept_and_the_first_one_stays,
                 message_that_has_a_reply_is_accepted_and_not_delivered_again,
                 answer_with_replies_is_cut_by_its_bytes,
+            ;
+            attributes:
+                run_has_the_attributes_of_its_start_as_soon_as_that_is_accepted,
+                start_that_finds_its_key_in_use_changes_no_attributes,
+                append_sets_and_removes_attributes_of_open_runs_and_of_those_that_end,
+                runs_are_listed_by_all_of_some_attributes_newest_first,
             ;
             query:
                 unknown_run_has_no_description,

@@ -53,6 +53,31 @@ async fn runs_are_listed_in_pages_by_workflow_and_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_are_started_with_attributes_and_found_by_them() {
+    let world = World::new().await;
+    let start = async |customer: &str| {
+        let customer = format!("customer={customer}");
+        let start = ["runs", "start", "bill", "5", "--delay", "600", "--attribute", &customer];
+        let start = [&start[..], &["--attribute", "note=a=b, c"]].concat();
+        world.json(&start).await["run_id"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (start("41").await, start("42").await);
+    let found =
+        world.json(&["runs", "list", "--attribute", "customer=42", "--attribute", "note=a=b, c"]).await;
+    assert_eq!((&found["runs"][0]["run_id"], &found["runs"][1]), (&other.into(), &serde_json::Value::Null));
+    assert_eq!(found["runs"][0]["attributes"], serde_json::json!({"customer": "42", "note": "a=b, c"}));
+    assert_eq!(world.run(&["runs", "list", "--attribute", "customer=43"]).await.out, "no such run\n");
+    let shown = world.run(&["runs", "show", &one]).await;
+    assert!(shown.out.contains("attributes  customer=41, note=a=b, c\n"), "{shown:?}");
+
+    world.run(&["runs", "list", "--attribute", "customer"]).await.refused(2, &["NAME=VALUE", "customer"]);
+    world
+        .run(&["runs", "list", "--attribute", "=x"])
+        .await
+        .refused(2, &["the name of an attribute \"\" is empty"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn run_that_waits_is_shown_and_explained_with_its_line_of_code() {
     let world = World::new().await;
     let worker = world.work();

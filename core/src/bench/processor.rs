@@ -1,5 +1,6 @@
 //! A processor with a store and an executor that answer at once. It must not do any work itself.
 
+use crate::data::attributes::Attributes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -82,6 +83,7 @@ impl StartMessages {
                     parent: None,
                     retry: RetryPolicy::none(),
                     trace: None,
+                    attributes: Attributes::default(),
                 }),
             }
         };

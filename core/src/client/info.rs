@@ -1,11 +1,14 @@
 //! Describes runs to users: the store's rows as public types. It must not know how rows are found.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::client::closed::terminal_event;
+use crate::data::attributes::Attributes;
 use crate::data::chain::ChainLink;
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
@@ -127,6 +130,8 @@ pub struct RunInfo {
     /// Messages that were accepted but reached the run after its end, and signals that it sent to nobody: the 100 oldest, oldest
     /// first.
     pub undelivered: Vec<UndeliveredMessage>,
+    /// What the run is [found by](crate::client::StartRun::attribute), now or at its end.
+    pub attributes: BTreeMap<String, String>,
     /// The run's place in its chain, if it continues another run.
     pub chain: Option<ChainLink>,
     closed: Option<ClosedRun>,
@@ -152,6 +157,7 @@ impl RunInfo {
             waits: row.waits.as_deref().map(Wait::parse).unwrap_or_default(),
             wake_at: row.wake_at.map(DateTime::from),
             undelivered: found.undelivered.into_iter().map(UndeliveredMessage::new).collect(),
+            attributes: texts(&found.attributes),
             chain: found.link,
             closed: found.closed,
         }
@@ -186,12 +192,17 @@ impl Serialize for RunInfo {
         info.serialize_field("waiting_on", &self.waiting_on)?;
         info.serialize_field("waits", &self.waits)?;
         info.serialize_field("wake_at", &self.wake_at)?;
+        info.serialize_field("attributes", &self.attributes)?;
         info.serialize_field("chain", &self.chain)?;
         info.serialize_field("undelivered", &self.undelivered)?;
         // One that this build cannot read does not hide the rest.
         info.serialize_field("outcome", &self.outcome().unwrap_or_default())?;
         info.end()
     }
+}
+
+fn texts(attributes: &Attributes) -> BTreeMap<String, String> {
+    attributes.iter().map(|(name, value)| (name.to_string(), value.to_owned())).collect()
 }
 
 fn open_status(state: OpenState) -> RunStatus {

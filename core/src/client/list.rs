@@ -1,4 +1,4 @@
-//! `client.list`: lists runs by workflow, parent and status, page by page. It must not know how a store finds them.
+//! `client.list`: lists runs by workflow, parent, attributes and status, page by page. It must not know how a store finds them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,8 +10,10 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use crate::client::call::ClientShared;
 use crate::client::info::{RunInfo, RunStatus};
+use crate::data::attributes::Attributes;
 use crate::data::id::RunId;
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::error::Error;
 use crate::store::append::{ClosedStatus, OpenState};
 use crate::store::query::{RunFilter, RunPage};
@@ -46,8 +48,8 @@ const PAGE_RUNS: u32 = 100;
 /// ```
 ///
 /// # Errors
-/// * [`Error::is_invalid`]: the limit is 0 or above 1000, or the workflow's name is empty, longer than 255 bytes, or has
-///   control characters.
+/// * [`Error::is_invalid`]: the limit is 0 or above 1000; or the workflow's name, or the name or the value of an attribute, is
+///   empty, longer than 255 bytes, or has control characters.
 /// * [`Error::is_unavailable`]: the store did not answer.
 #[must_use = "a list is read when it is awaited"]
 pub struct ListRuns {
@@ -151,6 +153,30 @@ impl ListRuns {
         self.with(|list| list.filter.parent = Some(run))
     }
 
+    /// Lists only runs with this value of an [attribute](crate::client::StartRun::attribute): however many others there are, they are
+    /// found by an index. Of a list by several attributes, runs have all of them, and the index is that of the first name.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// for stage in ["packed", "shipped", "shipped"] {
+    ///     let start = client.start_named("order", Payload::encode("x").unwrap());
+    ///     start.attribute("customer", "42").attribute("stage", stage).await?;
+    /// }
+    /// let of_customer = || client.list().attribute("customer", "42");
+    /// assert_eq!(of_customer().await?.len(), 3);
+    /// assert_eq!(of_customer().attribute("stage", "shipped").await?.len(), 2);
+    /// assert_eq!(of_customer().attribute("stage", "lost").await?.len(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attribute(self, name: impl Into<Name>, value: impl Into<String>) -> Self {
+        self.with(|list| list.filter.attributes.set(name.into(), Some(value.into())))
+    }
+
     /// Lists only runs that were started before this run. Pass the last run of a page to get the next page.
     pub fn before(self, run: RunId) -> Self {
         self.with(|list| list.page.before = Some(run))
@@ -164,7 +190,8 @@ impl ListRuns {
     /// Reads a page, and looks at no more than so many of the newest open runs, and of those that are over: there is no index of
     /// workflows, so to find all runs of a rare one takes a look at every run. [`FoundRuns::next`] says where to go on.
     ///
-    /// Lists that an index serves are not limited: those of a parent, and by a status other than waiting and completed.
+    /// Lists that an index serves are not limited: those of a parent, by one attribute alone, and by a status other than waiting and
+    /// completed. Of a list by attributes and something else, only runs with the first attribute count.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -225,12 +252,7 @@ pub struct FoundRuns {
 impl List {
     async fn search(mut self, runs: u32) -> Result<FoundRuns, Error> {
         self.check()?;
-        let RunFilter { workflow, parent, state, status, .. } = &self.filter;
-        let by_index = parent.is_some()
-            || state.is_some_and(|state| state != OpenState::Parked)
-            || status.is_some_and(|status| status != ClosedStatus::Completed)
-            || workflow.is_none() && state.is_none() && status.is_none();
-        if !by_index {
+        if !is_by_index(&self.filter) {
             let (query, page) = (self.shared.store.query(), RunPage { limit: runs, ..self.page.clone() });
             self.filter.since = self.shared.retry(|| query.horizon(&self.filter, &page)).await?;
         }
@@ -240,16 +262,19 @@ impl List {
         Ok(FoundRuns { runs, next })
     }
 
-    /// Replaces which runs of the workflow or the parent are listed.
+    /// Replaces which runs of the workflow, the parent or the attributes are listed.
     fn only(&mut self, filter: RunFilter) {
-        let RunFilter { workflow, parent, .. } = std::mem::take(&mut self.filter);
-        self.filter = RunFilter { workflow, parent, ..filter };
+        let RunFilter { workflow, parent, attributes, .. } = std::mem::take(&mut self.filter);
+        self.filter = RunFilter { workflow, parent, attributes, ..filter };
     }
 
     fn check(&self) -> Result<(), Error> {
         if let Some(workflow) = &self.filter.workflow {
             check_name("workflow", workflow)?;
         }
+        let mut attributes = self.filter.attributes.iter();
+        let checked = attributes.try_for_each(|(name, value)| Attributes::check(name, Some(value)));
+        checked.map_err(Error::invalid)?;
         if !(1..=limits::LIST_RUNS_MAX).contains(&self.page.limit) {
             return Err(Error::invalid(format!(
                 "a page of {} runs was requested; request 1 to {} per page, and more with `before` or `stream`",
@@ -266,6 +291,19 @@ impl List {
         let found = self.shared.retry(|| query.list(&self.filter, &self.page)).await?;
         Ok(found.into_iter().map(RunInfo::new).collect())
     }
+}
+
+/// Whether the store finds the runs of a list by an index that has little else.
+fn is_by_index(filter: &RunFilter) -> bool {
+    let RunFilter { workflow, parent, attributes, open, state, status, since: _ } = filter;
+    let by_nothing_else = workflow.is_none() && open.is_none() && state.is_none() && status.is_none();
+    if !attributes.is_empty() {
+        return attributes.len() == 1 && parent.is_none() && by_nothing_else;
+    }
+    parent.is_some()
+        || state.is_some_and(|state| state != OpenState::Parked)
+        || status.is_some_and(|status| status != ClosedStatus::Completed)
+        || workflow.is_none() && state.is_none() && status.is_none()
 }
 
 impl Clone for ListRuns {

@@ -20,6 +20,7 @@ use crate::client::lazy::{Begin, Lazy, future};
 use crate::client::message::{content_of, keyed_message, random_message};
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
+use crate::data::attributes::Attributes;
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -79,6 +80,7 @@ struct Start<W: RunType> {
     signal: Option<Box<Following>>,
     /// The retries of the whole run. Boxed, because most starts have none.
     retry: Option<Box<RetryPolicy>>,
+    attributes: Attributes,
     of: PhantomData<fn() -> W>,
 }
 
@@ -121,6 +123,7 @@ impl<W: RunType> StartRun<W> {
             limits,
             signal,
             retry,
+            attributes: Attributes::default(),
             of: PhantomData,
         }))
     }
@@ -243,6 +246,38 @@ impl<W: RunType> StartRun<W> {
 
     fn keyed(mut self, key: impl Into<String>, compared: Compared) -> Self {
         self.0.built().key = Some(Key { text: key.into(), compared });
+        self
+    }
+
+    /// Sets an attribute of the run, by which people find it: the name and the value have 1 to 255 bytes without control
+    /// characters, and a run has up to 32 attributes. [`ListRuns::attribute`](crate::client::ListRuns::attribute) finds the runs with
+    /// one, however many others there are. [`RunInfo::attributes`](crate::client::RunInfo::attributes), the command line and SQL show
+    /// them, so they are no place for secrets. The workflow may change them:
+    /// see [`Context::set_attribute`](crate::Context::set_attribute). Replaces an earlier value of the same name.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// for customer in ["41", "42"] {
+    ///     let start = client.start_named("reminder", Payload::encode("water the plants").unwrap());
+    ///     start.attribute("customer", customer).attribute("region", "eu").await?;
+    /// }
+    /// let found = client.list().attribute("customer", "42").await?;
+    /// assert_eq!(found.len(), 1);
+    /// assert_eq!(found[0].attributes["region"], "eu");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// If a run with the [`key`](Self::key) exists, it keeps its own attributes.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`], when the start is awaited, if the name, the value or the number of attributes is out of its range.
+    pub fn attribute(mut self, name: impl Into<Name>, value: impl Into<String>) -> Self {
+        self.0.built().attributes.set(name.into(), Some(value.into()));
         self
     }
 
@@ -379,12 +414,19 @@ impl<W: RunType> Start<W> {
                 self.workflow
             ))
         })?;
+        check_attributes(&self.attributes)?;
         let input = self.input?;
         // At the first poll, so that the span in which the start is awaited counts.
         let trace = self.shared.trace();
-        let Self { workflow, key, begin, limits, .. } = self;
-        Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry, trace })
+        let Self { workflow, key, begin, limits, attributes, .. } = self;
+        Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry, trace, attributes })
     }
+}
+
+fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
+    let mut all = attributes.iter();
+    let checked = all.try_for_each(|(name, value)| Attributes::check(name, Some(value)));
+    checked.and_then(|()| Attributes::check_count(attributes.len())).map_err(Error::invalid)
 }
 
 impl Following {

@@ -104,6 +104,9 @@ pub(crate) const DECISIONS_BYTES_MAX: usize = 64 << 20;
 /// watches it.
 pub(crate) const VIEW_BYTES_MAX: usize = 64 << 10;
 
+/// How many attributes a run may have.
+pub(crate) const ATTRIBUTES_MAX: usize = 32;
+
 /// How many rounds of compensations of a run may be open at a time.
 pub(crate) const ROUNDS_OPEN_MAX: usize = 8;
 

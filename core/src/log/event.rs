@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::table::events;
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
@@ -26,7 +27,7 @@ pub(crate) enum Role {
     Decision,
     /// The program resolved it itself, while it was polled for the previous resolution.
     Local,
-    /// A note, which the program does not see: the engine's own, or a view that the run published for others.
+    /// A note, which the program does not see: the engine's own, or what the run published for others.
     Note,
 }
 
@@ -35,6 +36,8 @@ pub(crate) enum Role {
 pub(crate) enum Consequence {
     /// Nothing but a change of the run's state.
     Nothing,
+    /// The run begins: it has its first attributes.
+    Begin,
     /// The activity of its durable call is executed.
     Dispatch,
     /// A task is inserted for the activity of its durable call.
@@ -49,7 +52,7 @@ pub(crate) enum Consequence {
     Outcome,
     /// Its durable call is over: the run gave it up.
     GiveUp,
-    /// A view of the run has a new value.
+    /// A view or an attribute of the run has a new value.
     Publish,
     /// The workflow is over: only its compensations follow.
     Ending,
@@ -208,6 +211,7 @@ impl Event {
             | Consequence::Reply
             | Consequence::Outcome
             | Consequence::GiveUp
+            | Consequence::Begin
             | Consequence::Publish
             | Consequence::Ending => None,
         }

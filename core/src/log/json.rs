@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::table::events;
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
@@ -107,6 +108,14 @@ pub(crate) fn time(at: Timestamp) -> Value {
     }
     let text = date.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
     format!("{}+00:00", text.trim_end_matches('0').trim_end_matches('.')).into()
+}
+
+impl AsJson for Attributes {
+    fn as_json(&self) -> Option<Value> {
+        let texts: Map<String, Value> =
+            self.iter().map(|(name, value)| (name.to_string(), value.into())).collect();
+        (!texts.is_empty()).then(|| texts.into())
+    }
 }
 
 impl AsJson for Recipient {

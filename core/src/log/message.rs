@@ -1,6 +1,7 @@
 //! Messages: what is sent to a run from outside of its processor. They must not know where they wait.
 
 use super::table::messages;
+use crate::data::attributes::Attributes;
 use crate::data::child::Parent;
 use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::name::Name;

@@ -59,6 +59,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::data::attributes::Attributes;
     use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
     use crate::data::outcome::Outcome;
     use crate::data::payload::Payload;
@@ -85,6 +86,7 @@ mod tests {
             deadline: None,
             grace_until: None,
             trace: None,
+            attributes: Attributes::default(),
         };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None, trace: None };
         let (cancel, terminate) = (

@@ -13,7 +13,7 @@ macro_rules! events {
         $make! { Event:
         /// The run began. It is the first event of every run, or the second after an [`Event::RunStalled`] if the run's
         /// code could not begin.
-        "run.started" 1 => RunStarted = 1: Resolution, Nothing {
+        "run.started" 1 => RunStarted = 1: Resolution, Begin {
             /// The workflow's name.
             workflow: Name,
             /// The workflow's input.
@@ -42,6 +42,8 @@ macro_rules! events {
             /// How many children its predecessor carried along, if any: an [`Event::ChildCarried`] for each follows, and the code
             /// begins after them.
             carried: Option<u32>,
+            /// What it is found by: those of its start, or those that its predecessor had at last.
+            attributes: Attributes,
         }
         /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
@@ -310,6 +312,13 @@ macro_rules! events {
             /// The value.
             value: Payload,
         }
+        /// The run set one of its attributes, or removed it.
+        "attribute.set" 1 => AttributeSet = 61: Note, Publish {
+            /// The attribute's name.
+            attribute: Name,
+            /// The value; none if the attribute was removed.
+            value: Option<String>,
+        }
         /// A client asked the run to cancel itself.
         "cancel.requested" 1 => CancelRequested = 17: Resolution, Nothing {
             /// The message that carried the request.
@@ -486,6 +495,8 @@ macro_rules! messages {
             grace_until: Option<Timestamp>,
             /// The place in a trace at which the run is started.
             trace: Option<Box<TraceContext>>,
+            /// What the run is found by.
+            attributes: Attributes,
         }
         /// Delivers a signal to the run.
         "signal" 1 => Signal = 2 {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::table::events;
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::ChildPolicy;
 use crate::data::failure::Failure;
@@ -52,8 +53,8 @@ impl fmt::Display for Words<'_> {
                     write!(f, " #{text}")?;
                     self.activity.iter().try_for_each(|activity| write!(f, " {activity}"))?;
                 }
-                "workflow" | "activity" | "step" | "signal" | "update" | "name" | "view" | "input"
-                | "payload" | "request" | "answer" | "result" | "value" | "outcome" => {
+                "workflow" | "activity" | "step" | "signal" | "update" | "name" | "view" | "attribute"
+                | "input" | "payload" | "request" | "answer" | "result" | "value" | "outcome" => {
                     write!(f, " {text}")?;
                 }
                 "key" => write!(f, " key {text:?}")?,
@@ -78,7 +79,7 @@ impl Words<'_> {
     fn write_short(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
         for (field, name) in self.fields() {
-            if matches!(field, "activity" | "step" | "signal" | "update" | "name" | "view") {
+            if matches!(field, "activity" | "step" | "signal" | "update" | "name" | "view" | "attribute") {
                 write!(f, " `{name}`")?;
             }
         }
@@ -145,6 +146,10 @@ as_texts! {
         None => format!("number {} from {}, after {}", link.number, link.first, link.predecessor),
     }];
     Box<TraceContext> => |trace, _words| vec![trace.to_string()];
+    Attributes => |attributes, _words| {
+        let texts: Vec<String> = attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if texts.is_empty() { texts } else { vec![texts.join(", ")] }
+    };
     Box<RunRetry> => |retry, _words| vec![retry.attempt.to_string()];
     KnownMessages => |known, _words| vec![known.0.len().to_string()];
     // The usual policy is not shown.

@@ -44,11 +44,11 @@ pub(crate) struct StepTag {
 
 impl StepTag {
     /// The tag of a run's steps.
-    pub(crate) fn of(key: Option<&String>, trace: Option<&TraceContext>) -> Self {
+    pub(crate) fn of(key: Option<&str>, trace: Option<&TraceContext>) -> Self {
         if !listens(Level::INFO) {
             return Self::default();
         }
-        Self { key: key.cloned(), trace: trace.copied().map(Box::new) }
+        Self { key: key.map(str::to_owned), trace: trace.copied().map(Box::new) }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, QueuedGroup, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
-use crate::store::append::{Append, Need, OpenedRun, PublishedView, UpdatedRun};
+use crate::processor::succession::BegunSuccessor;
+use crate::store::append::{Append, AttributeChange, Need, OpenedRun, PublishedView, UpdatedRun};
 
 /// Why a store did not take an append. This try wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[QueuedGroup], shards: &mut 
         add_successor(groups, shards, &mut frames, &mut append);
         add_row(groups, &mut append);
         add_views(groups, &mut append);
+        add_attributes(groups, &mut append);
         match groups.iter().rev().find_map(|group| group.suspect) {
             Some(SuspectChange::Mark(suspect)) => append.suspects.push(suspect),
             Some(SuspectChange::Clear) => append.cleared.push(groups[0].run),
@@ -173,6 +175,15 @@ fn add_views(groups: &[&Group], append: &mut Append) {
     let published = groups.iter().flat_map(|group| &group.views);
     let last: BTreeMap<&Name, &PublishedView> = published.map(|view| (&view.view, view)).collect();
     append.views.extend(last.into_values().cloned());
+}
+
+/// Adds what a run's attributes were changed to last, and then those with which its successor begins.
+fn add_attributes(groups: &[&Group], append: &mut Append) {
+    let changes = groups.iter().flat_map(|group| &group.attributes);
+    let last: BTreeMap<&Name, &AttributeChange> = changes.map(|change| (&change.attribute, change)).collect();
+    append.attributes.extend(last.into_values().cloned());
+    let begun = groups.iter().filter_map(|group| group.successor.as_deref());
+    append.attributes.extend(begun.flat_map(BegunSuccessor::attributes));
 }
 
 /// Adds the change of a run's row to an append. The last change wins, but a row that is opened in this append must still be

@@ -1,6 +1,7 @@
 //! The children of runs: the messages that start them and ask something of them, and those that tell their parents how they
 //! ended. It must not know what a run makes of an outcome.
 
+use crate::data::attributes::Attributes;
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::derived::derived_u128;
 use crate::data::failure::Failure;
@@ -112,6 +113,7 @@ impl Started<'_> {
                 parent: Some(self.parent.run),
                 input_digest: Some(self.input.canonical_digest()),
                 followed_by: None,
+                attributes: Attributes::default(),
             }),
         };
         let Parent { run: parent, call } = self.parent;
@@ -130,6 +132,7 @@ impl Started<'_> {
             deadline: self.deadline,
             grace_until: self.grace_until,
             trace: self.trace.copied().map(Box::new),
+            attributes: Attributes::default(),
         })
     }
 }

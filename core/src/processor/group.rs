@@ -8,7 +8,7 @@ use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
 use crate::processor::report::Line;
 use crate::processor::succession::BegunSuccessor;
-use crate::store::append::{ClosedRun, OpenRow, PublishedView, Reply, SentMessage};
+use crate::store::append::{AttributeChange, ClosedRun, OpenRow, PublishedView, Reply, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 use crate::store::tasks::NewTask;
@@ -28,6 +28,8 @@ pub(super) struct Group {
     pub(super) tasks: Vec<NewTask>,
     /// Views of which its events publish values.
     pub(super) views: Vec<PublishedView>,
+    /// Attributes that its events set or remove.
+    pub(super) attributes: Vec<AttributeChange>,
     /// Replies to updates.
     pub(super) replies: Vec<Reply>,
     pub(super) row: Option<RowChange>,
@@ -73,6 +75,7 @@ impl Group {
             sent: Vec::new(),
             tasks: Vec::new(),
             views: Vec::new(),
+            attributes: Vec::new(),
             replies: Vec::new(),
             row: None,
             successor: None,
@@ -114,10 +117,10 @@ impl Group {
     }
 
     /// How much it counts towards an append: by its events, or if those are more, by the messages that it takes from the inbox,
-    /// or by the rows that it writes for others.
+    /// or by the rows that it writes beside them.
     pub(super) fn size(&self) -> usize {
         let taken = self.consumed.len() + self.undelivered.len();
-        let written = self.sent.len() + self.tasks.len() + self.replies.len();
+        let written = self.sent.len() + self.tasks.len() + self.replies.len() + self.attributes.len();
         self.event_count().max(taken).max(written)
     }
 

@@ -174,6 +174,7 @@ impl Intake<'_> {
             deadline,
             grace_until,
             trace,
+            attributes,
             accepted,
             closed,
         } = start;
@@ -199,6 +200,7 @@ impl Intake<'_> {
             grace_until,
             trace,
             carried: None,
+            attributes,
         };
         let (run, progress) = Run::start(id, now, started, &setup.registry);
         self.recorder.begin(Live::of_client(run, closed), progress, &[], now);
@@ -237,7 +239,17 @@ impl Intake<'_> {
 /// The first event of the run that a message starts. The name of a known workflow is the static one, which costs nothing to copy.
 fn started_by(start: Message, setup: &Setup) -> Option<Event> {
     let Message::Start {
-        workflow, input, key, start_at, parent, retry, deadline, grace_until, trace, ..
+        workflow,
+        input,
+        key,
+        start_at,
+        parent,
+        retry,
+        deadline,
+        grace_until,
+        trace,
+        attributes,
+        ..
     } = start
     else {
         return None;
@@ -256,5 +268,6 @@ fn started_by(start: Message, setup: &Setup) -> Option<Event> {
         grace_until,
         trace,
         carried: None,
+        attributes,
     })
 }

@@ -15,6 +15,7 @@ use crate::log::event::{Consequence, Event};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::EncodedEvents;
 use crate::observe::spans::StepTag;
+use crate::processor::attributes::{changed_attribute, first_attributes};
 use crate::processor::children::{Start, ended, request, start_of};
 use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
@@ -247,7 +248,7 @@ impl Live {
             input: activity.input.clone(),
             options: activity.options.clone(),
             workflow: state.workflow.clone(),
-            key: state.key.clone(),
+            key: state.key(),
             scheduled_at: activity.scheduled_at,
             trace: state.trace.clone(),
         })
@@ -286,7 +287,11 @@ impl Live {
                     let task = event.call().and_then(|id| self.executing.drop_task(id));
                     group.effects.extend(task.map(|seq| withdraw(TaskId { run, seq })));
                 }
-                Consequence::Publish => group.views.extend(published_view(run, *seq, event)),
+                Consequence::Begin => group.attributes.extend(first_attributes(run, event)),
+                Consequence::Publish => {
+                    group.views.extend(published_view(run, *seq, event));
+                    group.attributes.extend(changed_attribute(run, event));
+                }
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
             let body = group.events.push(*seq, *at, event);
@@ -308,7 +313,7 @@ impl Live {
         for (id, step) in progress.steps {
             executing.begin_step(id);
             let state = &self.run.state;
-            let tag = StepTag::of(state.key.as_ref(), state.trace.as_deref());
+            let tag = StepTag::of(state.key.as_deref(), state.trace.as_deref());
             let (workflow, step) = (state.workflow.clone(), Box::new(step));
             group.effects.push(Effect::ExecuteStep { run, workflow, tag, step });
         }
@@ -341,7 +346,7 @@ impl Live {
         let closed = ClosedRun {
             run: state.id,
             workflow: state.workflow.clone(),
-            key: state.key.clone(),
+            key: state.key(),
             parent: state.parent.as_deref().map(|parent| parent.run),
             status,
             closed_at,

@@ -42,7 +42,7 @@ impl Line {
         Some(Self {
             run: state.id,
             workflow: state.workflow.clone(),
-            key: state.key.clone(),
+            key: state.key(),
             activity: About::of(state, failed, event),
             continues: state.chain.is_some(),
             event: event.clone(),
@@ -212,6 +212,7 @@ fn level(event: &Event) -> Level {
         | Event::UpdateDropped { .. }
         | Event::ValueRecorded { .. }
         | Event::ViewPublished { .. }
+        | Event::AttributeSet { .. }
         | Event::CancelRequested { .. }
         | Event::CompensationRegistered { .. }
         | Event::CompensationScheduled { .. }

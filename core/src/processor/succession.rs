@@ -6,13 +6,14 @@ use tokio::sync::oneshot;
 use crate::data::id::RunId;
 use crate::log::wire::frame::EncodedEvents;
 use crate::processor::Processor;
+use crate::processor::attributes::first_attributes;
 use crate::processor::live::Live;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::processor::runs::RunEntry;
 use crate::run::Run;
 use crate::run::succession::Successor;
-use crate::store::append::{OpenRow, OpenedRun, RunLink};
+use crate::store::append::{AttributeChange, OpenRow, OpenedRun, RunLink};
 use crate::store::watch::Notice;
 
 /// A run that begins with the end of its predecessor, as the group of that end has it.
@@ -42,6 +43,12 @@ impl BegunSuccessor {
         let Successor { run, workflow, key, parent, .. } = &self.successor;
         let (workflow, key, row) = (workflow.clone(), key.clone(), OpenRow::default());
         OpenedRun { run: *run, workflow, key, parent: *parent, row }
+    }
+
+    /// The attributes with which it begins.
+    pub(super) fn attributes(&self) -> Vec<AttributeChange> {
+        let first = self.successor.events.first();
+        first.map(|first| first_attributes(self.successor.run, &first.event)).unwrap_or_default()
     }
 
     pub(super) fn link(&self) -> RunLink {

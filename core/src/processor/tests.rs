@@ -23,6 +23,7 @@ mod tasks;
 mod unknown_workflows;
 mod updates;
 
+use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -306,6 +307,7 @@ impl Fixture {
                 deadline,
                 grace_until,
                 trace: None,
+                attributes: Attributes::default(),
             },
         );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });

@@ -108,6 +108,7 @@ pub(super) fn waiting_on(workflow: &str, worker: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::attributes::Attributes;
     use crate::data::id::{InboxNo, MessageId};
     use crate::data::name::Name;
     use crate::data::retry::RetryPolicy;
@@ -137,6 +138,7 @@ mod tests {
             deadline: None,
             grace_until: None,
             trace: None,
+            attributes: Attributes::default(),
         };
         received(reference(1), message)
     }

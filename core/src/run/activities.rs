@@ -174,8 +174,17 @@ impl Run {
 impl Progress {
     /// Appends later progress.
     pub(crate) fn append(&mut self, later: Self) {
-        let Self { events, steps, dropped_steps, requests, wanted_queue, orphans, successor, failed, views } =
-            later;
+        let Self {
+            events,
+            steps,
+            dropped_steps,
+            requests,
+            wanted_queue,
+            orphans,
+            successor,
+            failed,
+            published,
+        } = later;
         self.events.extend(events);
         self.take_steps(steps, &dropped_steps);
         self.dropped_steps.extend(dropped_steps);
@@ -184,6 +193,6 @@ impl Progress {
         self.orphans.extend(orphans);
         self.successor = self.successor.take().or(successor);
         self.failed.extend(failed);
-        self.publish(views);
+        self.publish(published);
     }
 }

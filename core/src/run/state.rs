@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::data::attributes::Attributes;
 use crate::data::call_map::CallMap;
 use crate::data::chain::{ChainLink, RunRetry};
 use crate::data::child::Parent;
@@ -30,7 +31,7 @@ use crate::store::append::ClosedStatus;
 pub(crate) struct RunState {
     pub(crate) id: RunId,
     pub(crate) workflow: Name,
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<Box<str>>,
     /// The workflow's input.
     pub(crate) input: Option<Payload>,
     /// Its place in its chain, if it continues another run. Boxed, because few runs do.
@@ -39,6 +40,8 @@ pub(crate) struct RunState {
     pub(crate) retry: Option<Box<RunRetry>>,
     /// The place in a trace at which the run was started. Boxed, because many runs have none.
     pub(crate) trace: Option<Box<TraceContext>>,
+    /// What it is found by.
+    pub(crate) attributes: Attributes,
     /// The number of the last event.
     pub(crate) seq: Option<EventSeq>,
     /// The time of the last event.
@@ -145,6 +148,7 @@ impl RunState {
             chain: None,
             retry: None,
             trace: None,
+            attributes: Attributes::default(),
             seq: None,
             now: Timestamp::MIN,
             lease: None,
@@ -171,6 +175,11 @@ impl RunState {
             waiting: VecDeque::new(),
             closed: None,
         }
+    }
+
+    /// The idempotency key of its start, to write it elsewhere.
+    pub(crate) fn key(&self) -> Option<String> {
+        self.key.as_deref().map(str::to_owned)
     }
 
     /// The number of the next event.
@@ -226,11 +235,11 @@ impl RunState {
     pub(crate) fn of_pass<'a>(&'a self, resolution: &'a Event) -> OfRun<'a> {
         let (workflow, key, trace) = if let Event::RunStarted { workflow, key, trace, .. } = resolution {
             // The state does not contain them yet.
-            (workflow, key, trace)
+            (workflow, key.as_deref(), trace)
         } else {
-            (&self.workflow, &self.key, &self.trace)
+            (&self.workflow, self.key.as_deref(), &self.trace)
         };
-        OfRun { run: self.id, workflow, key: key.as_deref(), trace: trace.as_deref() }
+        OfRun { run: self.id, workflow, key, trace: trace.as_deref() }
     }
 
     /// Whether an activity has failed before and is retried.
@@ -312,6 +321,7 @@ impl RunState {
             | Event::SignalSent { .. }
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}
+            Event::AttributeSet { attribute, value } => self.attributes.set(attribute.clone(), value.clone()),
             Event::ChildStarted { .. }
             | Event::ChildCarried { .. }
             | Event::ChildBound { .. }
@@ -386,16 +396,18 @@ impl RunState {
             trace,
             // Its children follow.
             carried: _,
+            attributes,
         } = event
         else {
             return;
         };
         self.workflow = workflow.clone();
         self.input = Some(input.clone());
-        self.key.clone_from(key);
+        self.key = key.as_deref().map(Box::from);
         self.chain = chain.map(Box::new);
         self.retry.clone_from(run_retry);
         self.trace.clone_from(trace);
+        self.attributes.clone_from(attributes);
         self.lease = Some(*lease);
         self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));
         if let Some(at) = *start_at {

@@ -130,7 +130,7 @@ impl Run {
             workflow: state.workflow.clone(),
             input,
             lease: state.lease.expect("a run that has begun has a lease"),
-            key: state.key.clone(),
+            key: state.key(),
             start_at,
             // The parent is told how the chain ends.
             parent: parent.map(|parent| parent.run),
@@ -142,6 +142,7 @@ impl Run {
             grace_until,
             trace: state.trace.clone(),
             carried: u32::try_from(children.len()).ok().filter(|count| *count > 0),
+            attributes: state.attributes.clone(),
         };
         let known = known_messages(state, &left, at);
         let known = (!known.is_empty()).then_some(Event::MessagesKnown { messages: KnownMessages(known) });
@@ -153,8 +154,7 @@ impl Run {
         };
         let events = [started].into_iter().chain(children).chain(known).chain(outcomes).chain(left);
         let events = events.map(numbered).collect();
-        let (workflow, key, parent) =
-            (state.workflow.clone(), state.key.clone(), parent.map(|parent| parent.run));
+        let (workflow, key, parent) = (state.workflow.clone(), state.key(), parent.map(|parent| parent.run));
         Box::new(Successor { run, workflow, key, parent, link, events })
     }
 

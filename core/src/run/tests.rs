@@ -40,6 +40,7 @@ macro_rules! workflow {
     };
 }
 
+mod attributes;
 mod borders;
 mod bounds;
 mod carried;

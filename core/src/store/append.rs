@@ -47,6 +47,8 @@ pub struct Append {
     pub tasks: Vec<NewTask>,
     /// Where views of the append's runs were published last: each view of a run is named once.
     pub views: Vec<PublishedView>,
+    /// Attributes of the append's runs that are set or removed: each attribute of a run is named once.
+    pub attributes: Vec<AttributeChange>,
     /// Replies to messages. A message that has a reply keeps it.
     pub replies: Vec<Reply>,
     /// Runs that become suspects, or whose suspicion changes. Runs that are over are not stored.
@@ -78,6 +80,7 @@ impl Append {
             sent: Vec::new(),
             tasks: Vec::new(),
             views: Vec::new(),
+            attributes: Vec::new(),
             replies: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
@@ -133,7 +136,7 @@ impl Append {
             hasher.update(head_of(frame));
             hasher.update(&frame.body);
         }
-        // Rows and views follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
+        // Rows, views and attributes follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
             hasher.update((runs.len() as u64).to_le_bytes());
             for run in runs {
@@ -350,6 +353,17 @@ pub struct PublishedView {
     pub view: Name,
     /// The number of the event with the value.
     pub seq: EventSeq,
+}
+
+/// A change of what a run is found by. Only the owner of a run changes its attributes, after its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttributeChange {
+    /// The run.
+    pub run: RunId,
+    /// The attribute's name.
+    pub attribute: Name,
+    /// The new value; `None` if the attribute is removed.
+    pub value: Option<String>,
 }
 
 /// The reply to a message that a run received. It is kept for as long as the run.

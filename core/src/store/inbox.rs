@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::data::attributes::Attributes;
 use crate::data::id::{InboxNo, MessageId, RunId, ShardId};
 use crate::data::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct NewRun {
     /// A message that follows the start in the same transaction: to the new run or, if another run has the key and no other
     /// input, to that one.
     pub followed_by: Option<FollowUp>,
+    /// What the run is found by, from now on.
+    pub attributes: Attributes,
 }
 
 /// A message that follows a start.

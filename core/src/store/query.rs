@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::data::attributes::Attributes;
 use crate::data::chain::ChainLink;
 use crate::data::id::{EventSeq, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
@@ -41,7 +42,8 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
 
     /// How far a list of `page.limit` open runs and as many that are over would go, of all runs before `page.before`, were they
     /// all of the filter's workflow and state: the newer one of the last open run and the last one that is over. `None` if it
-    /// would have all of them. A list that goes no further looks at no more runs than that.
+    /// would have all of them. A list that goes no further looks at no more runs than that. With attributes, only runs with the
+    /// first of them count, open or over: the answer is the last of `page.limit` such runs.
     async fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Result<Option<RunId>, StoreError>;
 
     /// Lists runs, the newest first.
@@ -72,6 +74,8 @@ pub struct RunDescription {
     pub open: Option<OpenRow>,
     /// How the run ended. Exactly one of `open` and `closed` is `Some`.
     pub closed: Option<ClosedRun>,
+    /// What the run is found by.
+    pub attributes: Attributes,
     /// The run's place in its chain, if it continues another run.
     pub link: Option<ChainLink>,
     /// The current run of its chain, if the run was continued.
@@ -150,6 +154,9 @@ pub struct RunFilter {
     pub workflow: Option<String>,
     /// Runs that this run started. They are found by an index, however many runs there are.
     pub parent: Option<RunId>,
+    /// Runs that have all of these attributes. They are found by an index of the first one: a page by one attribute and nothing
+    /// else looks at no other runs.
+    pub attributes: Attributes,
     /// Open runs (`true`) or runs that are over (`false`).
     pub open: Option<bool>,
     /// Open runs in this state.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot;
 
+use crate::data::attributes::Attributes;
 use crate::data::id::{RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -37,6 +38,7 @@ pub(crate) struct LocalStart {
     pub(crate) grace_until: Option<Timestamp>,
     /// The place in a trace at which it is started.
     pub(crate) trace: Option<Box<TraceContext>>,
+    pub(crate) attributes: Attributes,
     /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Receives the run's end, if it ends while it is in this process's memory.

@@ -96,7 +96,8 @@ impl AsyncProgram {
     #[expect(clippy::too_many_lines, reason = "it names every event")]
     fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
         match resolution {
-            Event::RunStarted { input, start_at, run_retry, carried, .. } => {
+            Event::RunStarted { input, start_at, run_retry, carried, attributes, .. } => {
+                self.scope.know_attributes(attributes);
                 self.scope.set_attempt(run_retry.as_ref().map_or(1, |retry| retry.attempt));
                 self.input = Some(input.clone());
                 self.awaits_carried = carried.unwrap_or(0);
@@ -169,6 +170,7 @@ impl AsyncProgram {
             | Event::ValueRecorded { .. }
             | Event::QueueResolved { .. }
             | Event::ViewPublished { .. }
+            | Event::AttributeSet { .. }
             | Event::RunPaused { .. }
             | Event::RunUnpaused { .. }
             | Event::RunStalled { .. }

@@ -2,6 +2,7 @@
 //! issues, and how a replay recognises it. It must not know how commands are executed.
 
 pub(crate) mod activity;
+pub(crate) mod attribute;
 pub(crate) mod branch;
 pub(crate) mod carried_child;
 pub(crate) mod child;

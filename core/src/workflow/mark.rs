@@ -98,6 +98,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::data::attributes::Attributes;
     use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
@@ -141,6 +142,7 @@ mod tests {
             run_retry: None,
             trace: None,
             carried: None,
+            attributes: Attributes::default(),
         };
         program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };

@@ -88,9 +88,9 @@ impl Decisions {
 
     /// Their approximate size in the log, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let PollOutput { issued, locals, views, .. } = &self.output;
-        let views = views.as_ref().map_or(0, |views| views.size());
-        issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size() + views
+        let PollOutput { issued, locals, published, .. } = &self.output;
+        let published = published.as_ref().map_or(0, |published| published.size());
+        issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size() + published
     }
 }
 

@@ -197,6 +197,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::data::attributes::Attributes;
     use crate::data::cancellation::Cancellation;
     use crate::data::id::{CommandId, EventSeq, LeaseId};
     use crate::data::payload::Payload;
@@ -260,6 +261,7 @@ mod tests {
                 run_retry: None,
                 trace: None,
                 carried: None,
+                attributes: Attributes::default(),
             };
             program.apply(EventSeq::FIRST, Timestamp::MIN, &started, Locals::default())
         };

@@ -14,10 +14,10 @@ pub(crate) mod handlers;
 pub(crate) mod links;
 mod local;
 pub(crate) mod permits;
+pub(crate) mod published;
 pub(crate) mod queues;
 mod size;
 mod updates;
-pub(crate) mod views;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -33,10 +33,11 @@ use self::carried::CarriedChildren;
 use self::compensations::Compensations;
 use self::handlers::Handlers;
 use self::links::Links;
+use self::published::{Published, Shown};
 use self::queues::ResolvedQueues;
 use self::size::PollSize;
 use self::updates::Updates;
-use self::views::Views;
+use crate::data::attributes::Attributes;
 use crate::data::call_map::CallMap;
 use crate::data::child::Parent;
 use crate::data::id::{CommandId, EventSeq, RunId};
@@ -100,8 +101,8 @@ struct Inner {
     locals: Locals,
     /// The other queues in which it has started children. Boxed, because most runs have none.
     queues: Option<Box<ResolvedQueues>>,
-    /// The views that this poll has published. Boxed, because most runs publish none.
-    views: Option<Box<Views>>,
+    /// What the run shows of itself. Boxed, because most runs show nothing.
+    shown: Option<Box<Shown>>,
     /// The input with which the run continues as new at the end of this poll. Boxed to make every run smaller.
     continuation: Option<Box<Payload>>,
     /// Boxed to make every run smaller.
@@ -115,7 +116,7 @@ pub(crate) struct PollOutput {
     pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
     pub(crate) locals: Locals,
-    pub(crate) views: Option<Box<Views>>,
+    pub(crate) published: Option<Box<Published>>,
     /// Where what it took was sent.
     pub(crate) links: Option<Box<Links>>,
 }
@@ -159,7 +160,7 @@ impl Scope {
                 detached: false,
                 locals: Locals::default(),
                 queues: None,
-                views: None,
+                shown: None,
                 continuation: None,
                 fault: None,
             }),
@@ -278,14 +279,45 @@ impl Scope {
     /// Sets the value of a view, which is logged with the decisions of this poll. The error says why there is no room.
     pub(crate) fn set_view(&self, view: Name, value: Payload) -> Result<(), String> {
         let mut inner = self.inner.borrow_mut();
-        let views = inner.views.get_or_insert_default();
-        if views.len() >= limits::VIEWS_PER_POLL_MAX && !views.contains(&view) {
+        let published = &mut inner.shown.get_or_insert_default().published;
+        if published.view_count() >= limits::VIEWS_PER_POLL_MAX && !published.has_view(&view) {
             return Err(format!(
                 "one poll publishes more than {} views: make one view of those that change together",
                 limits::VIEWS_PER_POLL_MAX
             ));
         }
-        views.publish(view, value);
+        published.set_view(view, value);
+        Ok(())
+    }
+
+    /// The run has these attributes when its code begins.
+    pub(crate) fn know_attributes(&self, attributes: &Attributes) {
+        if !attributes.is_empty() {
+            let names = attributes.iter().map(|(name, _)| name.clone());
+            self.inner.borrow_mut().shown.get_or_insert_default().attributes.extend(names);
+        }
+    }
+
+    /// Sets an attribute at this line, or removes it, which is logged with the decisions of this poll unless it is a replay. The
+    /// error says why there is no room.
+    pub(crate) fn set_attribute(
+        &self,
+        name: Name,
+        value: Option<String>,
+        source: Source,
+    ) -> Result<(), String> {
+        let is_logged = self.may_publish(source);
+        let mut inner = self.inner.borrow_mut();
+        let Shown { published, attributes } = &mut **inner.shown.get_or_insert_default();
+        if value.is_none() {
+            attributes.remove(&name);
+        } else {
+            attributes.insert(name.clone());
+            Attributes::check_count(attributes.len())?;
+        }
+        if is_logged {
+            published.set_attribute(name, value);
+        }
         Ok(())
     }
 
@@ -406,7 +438,7 @@ impl Scope {
             steps: std::mem::take(&mut inner.steps),
             dropped_steps: std::mem::take(&mut inner.dropped_steps),
             locals: std::mem::take(&mut inner.locals),
-            views: inner.views.take(),
+            published: inner.shown.as_mut().and_then(|shown| shown.take_published()),
             links: inner.links.take(),
         }
     }

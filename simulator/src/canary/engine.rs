@@ -83,9 +83,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a release of several resolutions publishes what its first poll published",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "(Some(earlier), Some(views)) => earlier.append(*views),",
+            find: "(Some(earlier), Some(later)) => earlier.append(*later),",
             erring: r#"(Some(_), Some(_)) if crate::canary::is("EarlierValueReleased") => {}
-            (Some(earlier), Some(views)) => earlier.append(*views),"#,
+            (Some(earlier), Some(later)) => earlier.append(*later),"#,
         }],
     },
     Canary {
@@ -93,11 +93,37 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a release publishes the views of each of its polls",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "progress.publish(output.views);",
-            erring: r#"progress.publish(output.views);
+            find: "progress.publish(output.published);",
+            erring: r#"progress.publish(output.published);
         if crate::canary::is("ViewsPerPoll") {
-            self.log_views(at, progress);
+            self.log_published(at, progress);
         }"#,
+        }],
+    },
+    Canary {
+        name: "EarlierAttributeStored",
+        what: "an append of several groups stores the first value of an attribute",
+        edits: &[Edit {
+            file: "core/src/processor/appends.rs",
+            find: "changes.map(|change| (&change.attribute, change)).collect();",
+            erring: r#"if crate::canary::is("EarlierAttributeStored") {
+        changes.rev().map(|change| (&change.attribute, change)).collect()
+    } else {
+        changes.map(|change| (&change.attribute, change)).collect()
+    };"#,
+        }],
+    },
+    Canary {
+        name: "AttributesLeftBehind",
+        what: "a run that continues another begins without its attributes",
+        edits: &[Edit {
+            file: "core/src/run/succession.rs",
+            find: "attributes: state.attributes.clone(),",
+            erring: r#"attributes: if crate::canary::is("AttributesLeftBehind") {
+                Default::default()
+            } else {
+                state.attributes.clone()
+            },"#,
         }],
     },
     Canary {

@@ -7,8 +7,9 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OpenedRun, OwnedShard,
-    PublishedView, Released, Reply, RunKey, RunLink, SentMessage, StoreError, Submission, Undelivered,
+    Append, Appended, AttributeChange, Attributes, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask,
+    OpenState, OpenedRun, OwnedShard, PublishedView, Released, Reply, RunKey, RunLink, SentMessage,
+    StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -274,6 +275,9 @@ impl State {
             self.views.entry(*run).or_default().insert(view.clone(), *seq);
             self.hint(Hint::Published(run.shard()));
         }
+        for AttributeChange { run, attribute, value } in &append.attributes {
+            self.attributes.entry(*run).or_default().set(attribute.clone(), value.clone());
+        }
         for Reply { run, message, body } in &append.replies {
             // The first reply to a message stays.
             self.replies.entry((*message, *run)).or_insert_with(|| body.clone());
@@ -327,6 +331,7 @@ impl State {
                 parent: Some(child.parent),
                 input_digest: None,
                 followed_by: None,
+                attributes: Attributes::default(),
             });
             let submission = Submission { message: *message, run, body: body.clone(), opens };
             let number = self.inbox.next_number();

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 use pgworkflows_core::id::{LeaseId, MessageId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, Queue, QueueDescription, Reply,
-    RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
+    Attributes, ClosedRun, FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, Queue, QueueDescription,
+    Reply, RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -113,6 +113,7 @@ impl State {
             parent: *parent,
             open: run.open_row(),
             closed: run.closed(id),
+            attributes: self.attributes.get(&id).cloned().unwrap_or_default(),
             link: run.link,
             current: Some(self.current_of(id)).filter(|current| *current != id),
             undelivered: undelivered.take(Undelivered::SHOWN_MAX).cloned().collect(),
@@ -146,6 +147,12 @@ impl State {
 
     /// How far a list of so many runs would go: see `StoreQuery::horizon`.
     pub(crate) fn horizon(&self, filter: &RunFilter, page: &RunPage) -> Option<RunId> {
+        if let Some((name, value)) = filter.attributes.iter().next() {
+            let has = |id: &RunId| self.attributes.get(id).is_some_and(|own| own.has(name, value));
+            let in_page =
+                self.attributes.keys().rev().filter(|id| page.before.is_none_or(|before| **id < before));
+            return in_page.filter(|id| has(id)).nth(page.limit.saturating_sub(1) as usize).copied();
+        }
         let last = |selected: bool, open: bool| {
             let of_half = RunFilter { open: Some(open), ..RunFilter::default() };
             let in_page = self.runs.sorted().into_iter().rev();
@@ -156,18 +163,25 @@ impl State {
         last(filter.selects_open(), true).max(last(filter.selects_closed(), false))
     }
 
+    /// Whether a run has all of these attributes.
+    fn has_all(&self, id: RunId, wanted: &Attributes) -> bool {
+        let own = self.attributes.get(&id);
+        wanted.iter().all(|(name, value)| own.is_some_and(|own| own.has(name, value)))
+    }
+
     /// A page of runs, newest first.
     pub(crate) fn list(&self, filter: &RunFilter, page: &RunPage) -> Vec<RunDescription> {
         let newest_first = self.runs.sorted().into_iter().rev();
         let is_in_page = |id: RunId| page.before.is_none_or(|before| id < before) && Some(id) >= filter.since;
         let in_page = newest_first.filter(|(id, _)| is_in_page(**id));
-        let matching = in_page.filter(|(_, run)| matches(filter, run));
+        let matching =
+            in_page.filter(|(id, run)| matches(filter, run) && self.has_all(**id, &filter.attributes));
         matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
     }
 }
 
 fn matches(filter: &RunFilter, run: &Run) -> bool {
-    let RunFilter { workflow, parent, open, state, status, since: _ } = filter;
+    let RunFilter { workflow, parent, open, state, status, attributes: _, since: _ } = filter;
     let row = match &run.row {
         Row::Open(_) => {
             let shown = run.open_row().map(|row| row.state);

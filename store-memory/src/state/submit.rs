@@ -40,12 +40,15 @@ impl State {
     /// Makes messages visible, together with the rows of the runs that they open.
     pub(super) fn deliver(&mut self, rows: Vec<(InboxNo, Submission)>) {
         for (_, Submission { run, opens, .. }) in &rows {
-            if let Some(NewRun { workflow, key, parent, .. }) = opens {
+            if let Some(NewRun { workflow, key, parent, attributes, .. }) = opens {
                 // A repeated start may have been logged after it was inserted.
                 if !self.runs.contains_key(run) {
                     let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
                     let (workflow, key) = (Name::from(workflow.as_str()), key.clone());
                     self.insert_run(*run, workflow, key, *parent, Row::Open(row));
+                    if !attributes.is_empty() {
+                        self.attributes.insert(*run, attributes.clone());
+                    }
                 }
             }
             self.hint(Hint::Mail(run.shard()));

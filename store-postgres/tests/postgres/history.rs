@@ -76,6 +76,7 @@ fn schema_knows_the_code_and_the_fields_of_every_event() {
         "Option<String>" => "text?",
         "Option<Timestamp>" => "time?",
         "Vec<String>" => "text[]?",
+        "Attributes" => "map?",
         "Vec<Uncompensated>" => "uncompensated[]?",
         other => panic!("`event_data` does not know fields of type {other}"),
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, ChildRun, Claim, ClosedRun, Frame, Load, OpenState, RunFilter, RunPage, SentMessage, Store,
-    Unparked,
+    AttributeChange, Build, ChildRun, Claim, ClosedRun, Frame, Load, OpenState, RunFilter, RunPage,
+    SentMessage, Store, Unparked,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction, Row};
@@ -365,6 +365,55 @@ async fn children_of_a_run_are_listed_by_their_parent_whatever_else_there_is() {
     assert!(
         entries <= 10 * i64::from(ROUNDS),
         "{entries} entries of indexes in {ROUNDS} lists of 4 children"
+    );
+}
+
+#[tokio::test]
+async fn runs_are_listed_by_an_attribute_whatever_else_there_is() {
+    // Given runs of a database that was empty when it was analyzed, some with a rare value of an attribute that many others have
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let runs: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
+    begin(&world, &mut writer, &runs).await;
+    end(&mut writer, &runs[..runs.len() / 2]).await;
+    let mut batch = writer.batch().event(runs[runs.len() - 1], 2);
+    for (number, run) in runs.iter().enumerate().filter(|(number, _)| number % 2 == 0) {
+        let value = Some(if number % 100 == 0 { "rare" } else { "usual" }.to_owned());
+        batch.append.attributes.push(AttributeChange { run: *run, attribute: "kind".into(), value });
+    }
+    let rare = runs.iter().step_by(100).count();
+    writer.append(batch).await.unwrap();
+    let others = "insert into pgworkflows.attributes select gen_random_uuid(), 'kind', 'usual' from generate_series(1, 20000)";
+    execute(&mut world.connection().await, others).await;
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When the few are listed so often that the statement gets its generic plan
+    let attributes = [("kind".into(), "rare".to_owned())].into_iter().collect();
+    let filter = RunFilter { attributes, ..RunFilter::default() };
+    let page = RunPage { before: None, limit: 100 };
+    for _ in 0..ROUNDS {
+        assert_eq!(world.store.query().list(&filter, &page).await.unwrap().len(), rare);
+        assert!(world.store.query().horizon(&filter, &page).await.unwrap().is_none());
+    }
+
+    // Then only they were read, but for the first lists, as above
+    drop((writer, world.store));
+    let read = |counted: &Counted| {
+        let tables = counted.since(&before);
+        let is_of_runs =
+            |name: &str| ["open_runs", "attributes"].contains(&name) || name.starts_with("closed_runs");
+        let sum = tables
+            .filter(|(name, _)| is_of_runs(name))
+            .fold((0, 0), |sum, (_, table)| (sum.0 + table.scans, sum.1 + table.entries));
+        (sum.1 >= 2 * rare as i64 * i64::from(ROUNDS)).then_some(sum)
+    };
+    let (scans, entries) = Counted::read_until(&database, read).await;
+    assert!(scans <= 5 * 4, "{scans} scans in {ROUNDS} lists");
+    assert!(
+        entries <= 10 * rare as i64 * i64::from(ROUNDS),
+        "{entries} entries of indexes in {ROUNDS} lists of {rare} runs"
     );
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, ChildRun, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage,
-    Store, Submission, Submitted,
+    Attributes, Build, ChildRun, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription,
+    SentMessage, Store, Submission, Submitted,
 };
 
 use super::harness::Harness;
@@ -77,6 +77,7 @@ impl Fixture {
             parent: None,
             input_digest: None,
             followed_by: None,
+            attributes: Attributes::default(),
         };
         Submission { opens: Some(opens), ..self.signal(run) }
     }
@@ -90,6 +91,7 @@ impl Fixture {
             parent: None,
             input_digest,
             followed_by: None,
+            attributes: Attributes::default(),
         };
         Submission { opens: Some(opens), ..self.signal(run) }
     }

@@ -9,6 +9,7 @@ use futures::future::LocalBoxFuture;
 use pgworkflows_core::activity::RetryPolicy;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
+use pgworkflows_core::id::Name;
 use pgworkflows_core::{NamedSignal, RunHandle, RunId, Update, View, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,12 @@ impl<W: Workflow> TestStart<W> {
         self
     }
 
+    /// See [`StartRun::attribute`].
+    pub fn attribute(mut self, name: impl Into<Name>, value: impl Into<String>) -> Self {
+        self.start = self.start.attribute(name, value);
+        self
+    }
+
     /// See [`StartRun::delay`].
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start = self.start.delay(delay);
@@ -77,6 +84,18 @@ impl<W: Workflow> TestStart<W> {
     /// See [`StartRun::start_at`].
     pub fn start_at(mut self, moment: DateTime<Utc>) -> Self {
         self.start = self.start.start_at(moment);
+        self
+    }
+
+    /// See [`StartRun::deadline`].
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.start = self.start.deadline(limit);
+        self
+    }
+
+    /// See [`StartRun::grace`].
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.start = self.start.grace(limit);
         self
     }
 

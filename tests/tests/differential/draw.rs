@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId};
 use pgworkflows::store::{
-    Build, Due, KeyPage, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch, What,
+    Attributes, Build, Due, KeyPage, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch,
+    What,
 };
 
 use crate::dice::Dice;
 use crate::draw_append::VIEWS;
-use crate::model::{Model, build, key, status, submission};
+use crate::model::{ATTRIBUTES, Model, build, key, status, submission, value};
 use crate::operation::Operation;
 
 /// How many messages a sequence submits at most, apart from repetitions.
@@ -191,6 +192,11 @@ impl Model {
     }
 
     fn list(&self, dice: &mut Dice) -> Operation {
+        let mut attributes = Attributes::default();
+        for attribute in ATTRIBUTES {
+            let value = dice.chance(20).then(|| value(dice.below(2)).to_owned());
+            attributes.set(attribute.into(), value);
+        }
         let filter = RunFilter {
             workflow: Some(self.workflow(dice)),
             parent: dice.chance(40).then(|| self.pool[dice.below(2)]),
@@ -198,6 +204,7 @@ impl Model {
             state: dice.chance(20).then(|| state(dice)),
             status: dice.chance(20).then(|| status(dice)),
             since: dice.chance(20).then(|| self.run(dice)),
+            attributes,
         };
         let page =
             RunPage { before: dice.chance(30).then(|| self.run(dice)), limit: 1 + dice.below(5) as u32 };

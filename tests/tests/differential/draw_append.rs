@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ChildRun, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView,
-    Released, Reply, RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
+    Append, AttributeChange, ChildRun, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun,
+    PublishedView, Released, Reply, RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
-use crate::model::{Model, key, status, submission};
+use crate::model::{ATTRIBUTES, Model, key, status, submission, value};
 use crate::operation::Operation;
 
 /// The views that runs publish.
@@ -94,6 +94,12 @@ impl Model {
             if dice.chance(20) {
                 let seq = EventSeq::new(first + dice.below((seq.get() - first) as usize) as u32);
                 append.views.push(PublishedView { run: id, view: view.into(), seq });
+            }
+        }
+        for attribute in ATTRIBUTES {
+            if dice.chance(15) {
+                let value = dice.chance(80).then(|| value(dice.below(2)).to_owned());
+                append.attributes.push(AttributeChange { run: id, attribute: attribute.into(), value });
             }
         }
         if dice.chance(20) {

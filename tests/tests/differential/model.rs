@@ -15,6 +15,14 @@ use crate::dice::Dice;
 use crate::operation::{Answer, Operation, Reply};
 use crate::tasks::Tasks;
 
+/// The attributes of runs.
+pub(crate) const ATTRIBUTES: [&str; 2] = ["customer", "region"];
+
+/// One of two values of an attribute.
+pub(crate) fn value(number: usize) -> &'static str {
+    ["eu", "us"][number % 2]
+}
+
 /// How many runs a sequence has at most.
 const RUNS: usize = 8;
 
@@ -206,6 +214,10 @@ impl Model {
                     submission(run, MessageId::from_u128(run.as_u128() ^ 3_000));
                 FollowUp { message, body }
             }),
+            attributes: ATTRIBUTES[..index % 3]
+                .iter()
+                .map(|name| ((*name).into(), value(index).to_owned()))
+                .collect(),
         }
     }
 

@@ -5,6 +5,7 @@ mod clients;
 mod json;
 mod starts;
 
+mod attributes;
 mod chains;
 mod children;
 mod fan_out;

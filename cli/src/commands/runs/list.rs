@@ -6,13 +6,13 @@ use futures::TryStreamExt;
 use pgworkflows::client::{FoundRuns, ListRuns, RunInfo, RunStatus};
 use serde_json::json;
 
-use crate::age;
 use crate::answer::Answers;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::progress;
 use crate::table;
 use crate::target::Target;
+use crate::{age, attribute};
 
 /// How many characters of what a run waits for are shown.
 const WAITING_CHARS: usize = 100;
@@ -23,6 +23,10 @@ pub(crate) struct List {
     /// Only runs of this workflow
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
+
+    /// Only runs with this attribute; given several times, those that have all of them
+    #[arg(long, value_name = "NAME=VALUE", value_parser = attribute::parse)]
+    attribute: Vec<(String, String)>,
 
     /// Only runs with this status
     #[arg(long, value_name = "STATUS", conflicts_with_all = ["open", "closed"])]
@@ -120,6 +124,9 @@ impl List {
         let mut list = store.client.list();
         if let Some(workflow) = &self.workflow {
             list = list.workflow(workflow);
+        }
+        for (name, value) in &self.attribute {
+            list = list.attribute(name.as_str(), value);
         }
         list = match (self.status, self.open, self.closed) {
             (Some(status), ..) => list.status(status.into()),

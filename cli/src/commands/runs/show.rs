@@ -37,6 +37,9 @@ pub(super) fn shown(info: &RunInfo, now: DateTime<Utc>) -> String {
     ];
     lines.extend(info.key.clone().map(|key| ("key", key)));
     lines.extend(info.parent.map(|parent| ("child of", parent.to_string())));
+    let attributes: Vec<String> =
+        info.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    lines.extend((!attributes.is_empty()).then(|| ("attributes", attributes.join(", "))));
     if let Some(link) = &info.chain {
         lines.push(("chain", format!("number {} of the chain of run {}", link.number, link.first)));
     }

@@ -8,6 +8,7 @@ use pgworkflows::{Client, RunHandle};
 use serde_json::json;
 
 use crate::answer::Answers;
+use crate::attribute;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::input;
@@ -30,6 +31,10 @@ pub(crate) struct Start {
     /// The idempotency key: a second start with it finds the same run
     #[arg(long)]
     key: Option<String>,
+
+    /// An attribute by which the run is found; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = attribute::parse)]
+    attribute: Vec<(String, String)>,
 
     /// The queue. By default, that of the workers which know the workflow
     #[arg(long, value_name = "NAME")]
@@ -56,6 +61,9 @@ impl Start {
         let mut start = client.start_named(self.workflow.clone(), input);
         if let Some(key) = &self.key {
             start = start.key(key);
+        }
+        for (name, value) in &self.attribute {
+            start = start.attribute(name.as_str(), value);
         }
         if let Some(delay) = self.delay {
             start = start.delay(Duration::from_secs(delay));

@@ -13,6 +13,7 @@ use crate::client::handle::RunHandle;
 use crate::client::key::Key;
 use crate::client::request::Prepared;
 use crate::client::run_type::RunType;
+use crate::data::attributes::Attributes;
 use crate::data::id::{MessageId, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -81,6 +82,7 @@ pub(super) struct CheckedStart {
     pub(super) retry: RetryPolicy,
     /// The place in a trace at which the run is started.
     pub(super) trace: Option<Box<TraceContext>>,
+    pub(super) attributes: Attributes,
 }
 
 impl CheckedStart {
@@ -137,6 +139,7 @@ impl PlacedStart {
             deadline: self.deadline,
             grace_until: self.grace_until,
             trace: self.start.trace.clone(),
+            attributes: self.start.attributes.clone(),
             accepted,
             closed,
         };
@@ -157,7 +160,7 @@ impl PlacedStart {
         repeated: bool,
     ) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, deadline, grace_until, start, .. } = self;
-        let CheckedStart { workflow, input, key, signal, retry, trace, .. } = start;
+        let CheckedStart { workflow, input, key, signal, retry, trace, attributes, .. } = start;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             parent: None,
@@ -165,6 +168,7 @@ impl PlacedStart {
             key: key_text.clone(),
             input_digest: key.as_ref().and_then(|key| key.compared.digest(&input)),
             followed_by: signal,
+            attributes: attributes.clone(),
         };
         let message = Message::Start {
             workflow: workflow.clone(),
@@ -177,6 +181,7 @@ impl PlacedStart {
             deadline,
             grace_until,
             trace,
+            attributes,
         };
         let submission = Submission {
             // A run is started once, so its id can be the message's id.

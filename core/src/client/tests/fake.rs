@@ -1,5 +1,6 @@
 //! A store that records its calls and returns scripted answers, and a host whose time only the test advances.
 
+use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -124,6 +125,7 @@ impl FakeStore {
             link: None,
             current: None,
             undelivered: Vec::new(),
+            attributes: Attributes::default(),
         };
         self.state().described.insert(run, description);
     }

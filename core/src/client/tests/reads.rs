@@ -1,5 +1,6 @@
 //! Descriptions, lists and histories: the store's rows as public types.
 
+use crate::data::attributes::Attributes;
 use futures::TryStreamExt;
 
 use super::fake::{FIRST_SHARD, NOW, settle};
@@ -77,6 +78,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages(
             Undelivered { body: wire::encode_message(&late), at: NOW },
             Undelivered { body: bytes::Bytes::from_static(b"?"), at: NOW },
         ],
+        attributes: Attributes::default(),
     };
     fixture.store.state().described.insert(run, found);
     let info = fixture.client.describe(run).await.unwrap();
@@ -240,6 +242,7 @@ async fn list_is_filtered_and_paged_by_the_store() {
         state: Some(OpenState::Stalled),
         status: None,
         since: None,
+        attributes: Attributes::default(),
     };
     assert_eq!(fixture.store.state().listed[0].0, filter);
     let all: Vec<_> = list.stream().map_ok(|info| info.run_id).try_collect().await.unwrap();

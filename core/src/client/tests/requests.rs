@@ -1,5 +1,6 @@
 //! Starts, signals, cancellations and terminations: what the store receives, and how its answers are returned.
 
+use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -289,6 +290,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         run_retry: None,
         trace: None,
         carried: None,
+        attributes: Attributes::default(),
     };
     store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));

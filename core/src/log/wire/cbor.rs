@@ -11,6 +11,7 @@ const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
 const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
+const MAP: u8 = 5;
 
 const FALSE: u8 = 0xf4;
 const TRUE: u8 = 0xf5;
@@ -106,6 +107,11 @@ impl Writer {
     /// Writes the head of an array; the caller writes its items next.
     pub(super) fn array(&mut self, items: usize) {
         self.head(ARRAY, items as u64);
+    }
+
+    /// Writes the head of a map; the caller writes its keys and values next, by turns.
+    pub(super) fn map(&mut self, entries: usize) {
+        self.head(MAP, entries as u64);
     }
 
     /// How many bytes are written.
@@ -253,6 +259,13 @@ impl<'b> Reader<'b> {
         let start = self.at;
         let items = self.head(ARRAY, "an array")?;
         self.checked_length(start, items, "items")
+    }
+
+    /// Reads the head of a map and returns the number of its entries, each a key and a value.
+    pub(super) fn map(&mut self) -> Decoded<usize> {
+        let start = self.at;
+        let entries = self.head(MAP, "a map")?;
+        Ok(self.checked_length(start, entries.saturating_mul(2), "keys and values")? / 2)
     }
 
     /// Refuses bytes after the last value.

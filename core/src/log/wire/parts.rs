@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
@@ -423,6 +424,29 @@ impl Part for RetryPolicy {
 
     fn absent() -> Option<Self> {
         Some(ONE_ATTEMPT)
+    }
+}
+
+/// A map of the names and the values; no attributes are null.
+impl Part for Attributes {
+    fn write(&self, to: &mut Writer) {
+        if self.is_empty() {
+            return to.null();
+        }
+        to.map(self.len());
+        for (name, value) in self.iter() {
+            to.text(name);
+            to.text(value);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let entries = from.map()?;
+        (0..entries).map(|_| Ok((Name::read(from)?, String::read(from)?))).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::default())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::tasks::completed;
 use super::*;
+use crate::data::attributes::Attributes;
 
 /// What one run of the fixture's workflows takes in memory at most, with what waits to be written for it.
 pub(super) fn bytes_of_one_run() -> usize {
@@ -97,6 +98,7 @@ fn large_starts_stay_within_the_budget() {
             deadline: None,
             grace_until: None,
             trace: None,
+            attributes: Attributes::default(),
         };
         fixture.submit(run_id(number), &start);
         fixture.rows.insert(run_id(number), OpenRow { state: OpenState::Pending, ..OpenRow::default() });

@@ -1,5 +1,6 @@
 //! Starts by clients of the same process, which bypass the inbox, and starts that were submitted to it after all.
 
+use crate::data::attributes::Attributes;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{self, Receiver};
 
@@ -30,6 +31,7 @@ pub(super) fn local_start(run: RunId, workflow: &'static str, input: u32) -> (Lo
         accepted,
         closed,
         trace: None,
+        attributes: Attributes::default(),
     };
     (start, LocalRun { run, accepted: is_accepted, closed: is_closed })
 }
@@ -55,6 +57,7 @@ impl Fixture {
             deadline: None,
             grace_until: None,
             trace: None,
+            attributes: Attributes::default(),
         };
         self.submit(run, &start);
     }

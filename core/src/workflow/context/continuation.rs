@@ -55,8 +55,8 @@ impl Context {
     /// ```
     ///
     /// Signals that the run has not taken go along, in their order. Signals and requests that are sent to any run of the chain
-    /// reach the current one, and a key of a signal is recognised for a day, among the last 1,000 messages. Values of views
-    /// belong to the run that published them. Children get what their `on_parent_end` says, except for those that are
+    /// reach the current one, and a key of a signal is recognised for a day, among the last 1,000 messages. Attributes go
+    /// along; values of views belong to the run that published them. Children get what their `on_parent_end` says, except for those that are
     /// [carried](crate::workflow::StartedChild::carry) along.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::Context;
 use crate::data::recipient::Recipient;
 use crate::workflow::Workflow;
+use crate::workflow::calls::attribute::set_attribute;
 use crate::workflow::calls::child::ChildFuture;
 use crate::workflow::calls::publish::publish;
 use crate::workflow::calls::send_signal::send_signal;
@@ -175,5 +176,55 @@ impl Context {
     #[track_caller]
     pub fn publish<T: Serialize + DeserializeOwned>(&self, view: View<T>, value: &T) {
         publish(&self.scope, view, value, Location::caller());
+    }
+
+    /// Sets an attribute of this run, by which people find it: see [`StartRun::attribute`](crate::client::StartRun::attribute), and
+    /// [`ListRuns::attribute`](crate::client::ListRuns::attribute).
+    ///
+    /// As a [view](Self::publish), it is not awaited, is logged with everything that the code asks for before it waits next, and is
+    /// passed over by a replay, so this call may be added to, or removed from, a workflow that has open runs. A run that
+    /// continues this one begins with its attributes.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "order")]
+    /// async fn order(ctx: Context, item: String) -> WorkflowResult<()> {
+    ///     ctx.set_attribute("item", item);
+    ///     ctx.set_attribute("stage", "packing");
+    ///     ctx.sleep(Duration::from_millis(1)).await?;
+    ///     ctx.remove_attribute("stage");
+    ///     Ok(())
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<order>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// #     client.start::<order>("chair".to_owned()).await?.result().await?;
+    /// #     let chairs = client.list().attribute("item", "chair").await?;
+    /// #     assert_eq!(chairs.len(), 1);
+    /// #     assert_eq!(chairs[0].attributes.len(), 1);
+    /// #     Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// None. The run stalls if the name or the value is empty, longer than 255 bytes or has control characters, or if the run
+    /// would have more than 32 attributes.
+    #[track_caller]
+    pub fn set_attribute(&self, name: &str, value: impl Into<String>) {
+        set_attribute(&self.scope, name, Some(value.into()), Location::caller());
+    }
+
+    /// Removes an attribute of this run, if it has it. See [`set_attribute`](Self::set_attribute).
+    #[track_caller]
+    pub fn remove_attribute(&self, name: &str) {
+        set_attribute(&self.scope, name, None, Location::caller());
     }
 }

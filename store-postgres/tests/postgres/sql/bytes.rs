@@ -62,6 +62,11 @@ async fn starts_have_the_bytes_of_a_client() {
         ("start_at => '0044-03-15 12:00+00'", start("trial", "[1]").start_at(old)),
         (&*format!("start_at => '{at}', deadline => '1 h'"), limited()),
         (&*format!("start_at => '{at}', deadline => '1 h', grace => '1 h'"), limited().grace(hour)),
+        ("attributes => '{}'", start("trial", "[1]")),
+        (
+            r#"attributes => '{"größe": "groß", "a": "b", "B": "c"}'"#,
+            start("trial", "[1]").attribute("größe", "groß").attribute("a", "b").attribute("B", "c"),
+        ),
         ("max_attempts => 5", start("trial", "[1]").retry(RetryPolicy::exponential().max_attempts(5))),
     ] {
         sql.text(&format!("pgworkflows.start('trial', '[1]', {options})")).await;

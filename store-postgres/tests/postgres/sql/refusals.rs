@@ -23,6 +23,23 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("start('t', deadline => '0')", "PW101", "the deadline of the start of workflow `t` is 00:00:00"),
     ("start('t', deadline => '1 h', grace => '102 years')", "PW101", "is 102 years"),
     ("start('t', max_attempts => 0)", "PW101", "max_attempts of the start of workflow `t` is 0"),
+    ("start('t', attributes => '[]')", "PW101", "the attributes of the start of workflow `t` are []"),
+    (
+        "start('t', attributes => '{\"seats\": 3}')",
+        "PW101",
+        "the value of attribute `seats` is 3, and values are texts",
+    ),
+    ("start('t', attributes => '{\"\": \"x\"}')", "PW101", "the name of an attribute \"\" is empty"),
+    (
+        "start('t', attributes => '{\"region\": \"\"}')",
+        "PW101",
+        "the value of attribute `region` \"\" is empty",
+    ),
+    (
+        "start('t', attributes => (select jsonb_object_agg(n, 'x') from generate_series(1, 33) n))",
+        "PW101",
+        "the run would have 33 attributes, and the limit is 32",
+    ),
     ("start('t', signal => '')", "PW101", "the signal \"\" is empty"),
     (
         "start('t', (repeat('[', 128) || repeat(']', 128))::jsonb)",

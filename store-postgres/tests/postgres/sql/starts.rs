@@ -32,6 +32,32 @@ async fn worker_executes_what_sql_started() {
 }
 
 #[tokio::test]
+async fn run_is_found_by_the_attributes_of_its_start_in_sql_and_in_rust() {
+    let world = World::new().await;
+    let mut sql = Caller::new(&world).await;
+    let start = |customer: u8| {
+        let attributes = format!(r#"{{"customer": "{customer}", "region": "größer"}}"#);
+        format!("pgworkflows.start('trial', key => 'k-{customer}', attributes => '{attributes}')")
+    };
+    let (run, other) = (sql.run(&start(42)).await, sql.run(&start(43)).await);
+    sql.run("pgworkflows.start('trial')").await;
+    // The run of a known key keeps its own
+    let again =
+        sql.run("pgworkflows.start('trial', key => 'k-42', attributes => '{\"customer\": \"44\"}')").await;
+    assert_eq!(again, run);
+
+    let shown = sql.json("select jsonb_agg(attributes order by run_id) from pgworkflows.runs").await;
+    let of = |customer: &str| json!({"customer": customer, "region": "größer"});
+    let mut expected = vec![of("42"), of("43"), Value::Null];
+    expected.sort_by_key(|of| *of == Value::Null);
+    let mut shown: Vec<Value> = serde_json::from_value(shown).unwrap();
+    shown.sort_by_key(|of| (of.is_null(), of.to_string()));
+    assert_eq!(shown, expected);
+    let found = client(&world).list().attribute("customer", "43").await.unwrap();
+    assert_eq!(found.iter().map(|run| run.run_id).collect::<Vec<_>>(), [other]);
+}
+
+#[tokio::test]
 async fn repeated_key_finds_the_run_of_rust_and_of_sql() {
     let world = World::new().await;
     let mut sql = Caller::new(&world).await;

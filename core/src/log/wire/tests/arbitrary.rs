@@ -8,6 +8,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
 use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
@@ -81,6 +82,7 @@ arbitrary! {
     ChildPolicy => (0..4_usize).prop_map(|index| Self::ALL[index]);
     Parent => (any::<RunId>(), any::<CommandId>()).prop_map(|(run, call)| Self { run, call });
     Name => text().prop_map(Self::from);
+    Attributes => vec((any::<Name>(), text()), 0..3).prop_map(|attributes| attributes.into_iter().collect());
     ChainLink => any::<(RunId, RunId, u32)>()
         .prop_map(|(first, predecessor, number)| Self { first, predecessor, number });
     Box<TraceContext> => any::<(u128, u64, u8)>().prop_map(|(trace, span, flags)| {

@@ -1,5 +1,6 @@
 //! The values whose stored form the golden files pin: for every kind its minimum, its maximum, and special cases.
 
+use crate::data::attributes::Attributes;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,6 +72,10 @@ fn all_options() -> ActivityOptions {
         .at_most_once()
 }
 
+fn two_attributes() -> Attributes {
+    [(name("customer"), "42".to_owned()), (name("größe"), "groß".to_owned())].into_iter().collect()
+}
+
 fn uncompensated() -> Vec<Uncompensated> {
     let entry = |activity: &str, failure| Uncompensated { activity: activity.to_owned(), failure };
     vec![entry("refund", broken()), entry("release", declined())]
@@ -102,6 +107,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         grace_until,
         trace: None,
         carried: None,
+        attributes: Attributes::default(),
     };
     let started = |input, lease, key, start_at| limited(input, lease, key, start_at, None, None);
     let timed_out = |grace_until, uncompensated, skipped| Event::RunTimedOut {
@@ -124,8 +130,9 @@ fn run_events() -> Vec<(&'static str, Event)> {
         grace_until: None,
         trace,
         carried: None,
+        attributes: Attributes::default(),
     };
-    let continuing = |run_retry, carried| Event::RunStarted {
+    let continuing = |run_retry, carried, attributes| Event::RunStarted {
         workflow: name("trial-onboarding"),
         input: greeting(),
         key: some("signup:42"),
@@ -139,6 +146,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         grace_until: None,
         trace: None,
         carried,
+        attributes,
     };
     let retry = |attempt| {
         let policy = RetryPolicy::exponential().max_attempts(5).non_retryable(["card-declined"]);
@@ -163,9 +171,10 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
         ("of a child", child(RUN, None)),
         ("of a traced child", child(RUN, Some(trace()))),
-        ("continuing another", continuing(None, None)),
-        ("continuing another with its children", continuing(None, Some(2))),
-        ("another attempt", continuing(retry(2), None)),
+        ("continuing another", continuing(None, None, Attributes::default())),
+        ("continuing another with its children", continuing(None, Some(2), Attributes::default())),
+        ("another attempt", continuing(retry(2), None, Attributes::default())),
+        ("with attributes", continuing(None, None, two_attributes())),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
         ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
         ("least", Event::RunStalled { reason: String::new() }),
@@ -273,6 +282,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("all", Event::ValueRecorded { name: name("größe"), value: ENCRYPTED }),
         ("least", Event::ViewPublished { view: name("stage"), value: NOTHING }),
         ("all", Event::ViewPublished { view: name("größe"), value: ENCRYPTED }),
+        ("least", Event::AttributeSet { attribute: name("region"), value: None }),
+        ("all", Event::AttributeSet { attribute: name("größe"), value: some("groß") }),
         ("least", Event::TimerFired { id: CommandId::new(0) }),
         ("all", Event::TimerFired { id: LATE_ID }),
         ("least", Event::TimerCancelled { id: ID }),
@@ -376,10 +387,11 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
             deadline,
             grace_until,
             trace: None,
+            attributes: Attributes::default(),
         }
     };
     let start = |input, key, start_at, repeated| limited(input, key, start_at, repeated, None, None);
-    let like_least = |parent, retry, trace| Message::Start {
+    let with = |parent, retry, trace, attributes| Message::Start {
         workflow: name("trial-onboarding"),
         input: NOTHING,
         key: None,
@@ -390,7 +402,10 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         deadline: None,
         grace_until: None,
         trace,
+        attributes,
     };
+    let like_least = |parent, retry, trace| with(parent, retry, trace, Attributes::default());
+    let labelled = with(None, RetryPolicy::none(), None, two_attributes());
     let retried = like_least(None, RetryPolicy::exponential().max_attempts(5), None);
     let start_of_child = like_least(Some(Parent { run: RUN, call: LATE_ID }), RetryPolicy::none(), None);
     let traced = like_least(None, RetryPolicy::none(), Some(trace()));
@@ -415,6 +430,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("of a child", start_of_child),
         ("retried", retried),
         ("traced", traced),
+        ("with attributes", labelled),
         ("least", signal(NOTHING, None, None)),
         ("all", signal(ENCRYPTED, some("click:7"), Some(trace()))),
         ("in JSON", signal(JSON, None, None)),

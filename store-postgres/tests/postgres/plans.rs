@@ -384,8 +384,15 @@ async fn runs_are_listed_by_an_attribute_whatever_else_there_is() {
     }
     let rare = runs.iter().step_by(100).count();
     writer.append(batch).await.unwrap();
-    let others = "insert into pgworkflows.attributes select gen_random_uuid(), 'kind', 'usual' from generate_series(1, 20000)";
-    execute(&mut world.connection().await, others).await;
+    for others in [
+        "attributes select gen_random_uuid(), 'kind', 'usual' from generate_series(1, 20000)",
+        "open_runs (run_id, shard, state, workflow)
+         select pgworkflows.new_run_id(now(), 1), 1, 2, 'other' from generate_series(1, 20000)",
+        "closed_runs (run_id, closed_at, shard, status, workflow, outcome)
+         select pgworkflows.new_run_id(now(), 1), now(), 1, 0, 'other', '' from generate_series(1, 20000)",
+    ] {
+        execute(&mut world.connection().await, format!("insert into pgworkflows.{others}")).await;
+    }
     let database = world.database.url().to_owned();
     let before = Counted::read(&database).await;
 
@@ -583,7 +590,7 @@ impl Counted {
         let rows = sqlx::query(
             "select t.relname::text, t.n_tup_ins, t.seq_scan, sum(i.idx_scan)::bigint, sum(i.idx_tup_read)::bigint
              from pg_stat_user_tables t join pg_stat_user_indexes i using (relid)
-             where t.relname = any ('{open_runs, run_keys, inbox}') or t.relname ~ '^(closed_runs|frames)_'
+             where t.relname = any ('{open_runs, attributes, run_keys, inbox}') or t.relname ~ '^(closed_runs|frames)_'
              group by t.relname, t.n_tup_ins, t.seq_scan",
         );
         let rows = rows.fetch_all(&mut connection).await.unwrap();

@@ -20,6 +20,7 @@ mod overview;
 pub(crate) mod queue;
 mod received;
 pub(crate) mod request;
+mod run_status;
 pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]

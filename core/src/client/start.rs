@@ -22,6 +22,7 @@ use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::RunId;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::time_limits::TimeLimits;
@@ -210,14 +211,16 @@ impl<W: RunType> StartRun<W> {
     /// An input in JSON and an input encoded from Rust are equal if their values are, whatever their whitespace and number
     /// formats. The two encode bytes, 32-bit floats and maps with keys other than strings differently, so such inputs
     /// differ.
-    pub fn key(self, key: impl Into<String>) -> Self {
+    ///
+    /// The key may be an `Option`, of which `None` changes nothing: see [`OptionalKey`].
+    pub fn key(self, key: impl Into<OptionalKey>) -> Self {
         self.keyed(key, Compared::Input)
     }
 
     /// Sets the key as [`StartRun::key`] does, but compares no inputs: a second start with the key returns a handle of the
     /// existing run, whatever its input. Use it if parts of the input differ between tries, such as the time of a request.
     /// See [`StartRun::key`] for an example.
-    pub fn key_only(self, key: impl Into<String>) -> Self {
+    pub fn key_only(self, key: impl Into<OptionalKey>) -> Self {
         self.keyed(key, Compared::Nothing)
     }
 
@@ -237,12 +240,14 @@ impl<W: RunType> StartRun<W> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn key_with_digest(self, key: impl Into<String>, digest: [u8; 32]) -> Self {
+    pub fn key_with_digest(self, key: impl Into<OptionalKey>, digest: [u8; 32]) -> Self {
         self.keyed(key, Compared::Digest(digest))
     }
 
-    fn keyed(mut self, key: impl Into<String>, compared: Compared) -> Self {
-        self.0.built().key = Some(Key { text: key.into(), compared });
+    fn keyed(mut self, key: impl Into<OptionalKey>, compared: Compared) -> Self {
+        if let Some(text) = key.into().into_text() {
+            self.0.built().key = Some(Key { text, compared });
+        }
         self
     }
 

@@ -21,6 +21,7 @@ use crate::client::run_type::RunType;
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::guard::caught;
@@ -144,8 +145,11 @@ impl<A: DeserializeOwned + 'static> UpdateRun<A> {
 
     /// Sets the update's idempotency key, of 1 to 255 bytes without control characters: of all updates with this name and key,
     /// the run receives the first, and the others get its reply, whatever they ask for. See [`UpdateRun`] for an example.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.0.built().key = Some(key.into());
+    /// `None` changes nothing: see [`OptionalKey`].
+    pub fn key(mut self, key: impl Into<OptionalKey>) -> Self {
+        if let Some(key) = key.into().into_text() {
+            self.0.built().key = Some(key);
+        }
         self
     }
 

@@ -121,6 +121,19 @@ async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
 }
 
 #[tokio::test]
+async fn key_that_is_none_changes_nothing() {
+    let Fixture { client, store, .. } = fixture();
+    let key = || store.state().submitted.last().unwrap().opens.as_ref().unwrap().key.clone();
+    client.start::<Greeting>("Ada".to_owned()).key(None::<String>).await.unwrap();
+    assert_eq!(key(), None);
+    let run = client.start::<Greeting>("Ada".to_owned()).key("signup:42").key(None::<&str>).await.unwrap();
+    assert_eq!(key().as_deref(), Some("signup:42"));
+    run.signal(WAVE, 3).key(Some("wave:1")).key(None::<String>).await.unwrap();
+    let Message::Signal { key, .. } = last_message(&store) else { panic!("no signal") };
+    assert_eq!(key.as_deref(), Some("wave:1"));
+}
+
+#[tokio::test]
 async fn unanswered_start_is_resent_unchanged() {
     let Fixture { client, store, host } = fixture();
     for _ in 0..3 {

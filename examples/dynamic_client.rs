@@ -29,9 +29,7 @@ async fn main() -> Result<(), Error> {
     let store = pgworkflows::connect("memory:").await?;
     let worker = Worker::builder(store.clone()).workflow::<claim>().build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = show(&client).await }).await?;
-    result
+    worker.run_while(show(&client)).await?
 }
 
 async fn show(client: &Client) -> Result<(), Error> {

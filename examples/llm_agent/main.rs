@@ -35,9 +35,7 @@ async fn main() -> Result<(), Error> {
         .lease_ttl(Duration::from_secs(2))
         .build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = talk(&client).await }).await?;
-    result
+    worker.run_while(talk(&client)).await?
 }
 
 /// Begins a conversation, or continues the one that is open, up to its end.

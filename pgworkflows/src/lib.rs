@@ -18,13 +18,8 @@
 //! let store = pgworkflows::connect("memory:").await?;
 //! let worker = Worker::builder(store.clone()).workflow::<greeting>().build()?;
 //! let client = Client::new(store);
-//! let mut result = Ok(String::new());
-//! worker
-//!     .run_until(async {
-//!         result = async { client.start::<greeting>("Ada".to_owned()).await?.result().await }.await;
-//!     })
-//!     .await?;
-//! assert_eq!(result?, "Hello, Ada!");
+//! let greet = async { client.start::<greeting>("Ada".to_owned()).await?.result().await };
+//! assert_eq!(worker.run_while(greet).await??, "Hello, Ada!");
 //! # Ok(())
 //! # }
 //! ```

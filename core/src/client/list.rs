@@ -142,9 +142,7 @@ impl ListRuns {
     /// assert!(pages.iter().all(|page| page.parent == Some(book.run_id())));
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     pub fn parent(self, run: RunId) -> Self {

@@ -200,9 +200,7 @@ message!(TerminateRun);
 /// assert_eq!(run.result().await?, 7);
 /// # Ok(())
 /// # };
-/// # let mut result = Ok(());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # result
+/// # worker.run_while(talk).await?
 /// # }
 /// ```
 ///

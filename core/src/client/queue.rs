@@ -32,17 +32,16 @@ impl QueueHandle {
     /// let store = MemoryStore::new();
     /// let client = Client::new(store.clone());
     /// let worker = Worker::builder(store).name("worker-1").build()?;
-    /// let mut described = None;
-    /// worker.run_until(async {
+    /// let served = async {
     ///     // Until every shard of the queue has an owner.
-    ///     while described.is_none() {
-    ///         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    ///         described = client.queue("default").describe().await.ok().filter(|queue| queue.free_shards == 0);
+    ///     loop {
+    ///         match client.queue("default").describe().await {
+    ///             Ok(queue) if queue.free_shards == 0 => return queue,
+    ///             _ => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+    ///         }
     ///     }
-    /// })
-    /// .await?;
-    ///
-    /// let queue = described.unwrap();
+    /// };
+    /// let queue = worker.run_while(served).await?;
     /// for worker in &queue.workers {
     ///     println!("{}: {} shards, {} runs in memory", worker.name, worker.shards.len(), worker.live_runs);
     /// }

@@ -156,9 +156,7 @@ impl<W: RunType> StartRun<W> {
     /// assert!(put("plum").await.unwrap_err().is_run_over());
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///
@@ -309,9 +307,7 @@ impl<W: RunType> StartRun<W> {
     /// assert_eq!(run.result().await?, 7);
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///
@@ -346,9 +342,7 @@ impl<W: RunType> StartRun<W> {
     /// assert!(limited.await?.result().await.unwrap_err().is_run_timed_out());
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     pub fn deadline(mut self, limit: Duration) -> Self {

@@ -83,9 +83,7 @@ impl<W: RunType> RunHandle<W> {
 /// assert!(run.update(BOOK, 0).await.unwrap_err().is_update_refused());
 /// # Ok(())
 /// # };
-/// # let mut result = Ok(());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # result
+/// # worker.run_while(talk).await?
 /// # }
 /// ```
 ///

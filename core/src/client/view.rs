@@ -75,9 +75,7 @@ impl<W: RunType> RunHandle<W> {
     /// assert_eq!(run.view(DONE).await?, Some(3)); // Also after the end.
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///

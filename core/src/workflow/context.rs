@@ -61,9 +61,7 @@ use crate::workflow::update::Update;
 /// # let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
 /// # let client = Client::new(store);
 /// # let talk = async { client.start::<Greeting>("Ada".to_owned()).await?.result().await };
-/// # let mut result = Ok(String::new());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # assert_eq!(result?, "Hello, Ada!");
+/// # assert_eq!(worker.run_while(talk).await??, "Hello, Ada!");
 /// # Ok(())
 /// # }
 /// ```

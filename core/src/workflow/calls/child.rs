@@ -180,9 +180,7 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     /// # let worker = Worker::builder(store.clone()).workflow::<approval>().workflow::<invoice>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<invoice>(()).await?.result().await };
-    /// # let mut result = Ok(true);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert!(!result?);
+    /// # assert!(!worker.run_while(talk).await??);
     /// # Ok(())
     /// # }
     /// ```
@@ -233,9 +231,7 @@ where
     /// # let worker = Worker::builder(store.clone()).workflow::<pack>().workflow::<deliver>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<deliver>(3).await?.result().await };
-    /// # let mut result = Ok(0);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?, 3);
+    /// # assert_eq!(worker.run_while(talk).await??, 3);
     /// # Ok(())
     /// # }
     /// ```

@@ -58,9 +58,7 @@ async fn main() -> Result<(), pgworkflows::Error> {
         tokio::spawn(machine.build()?.run());
     }
     let client = Client::new(store);
-    let mut result = Ok(());
-    owner.run_until(async { result = show(&client).await }).await?;
-    result
+    owner.run_while(show(&client)).await?
 }
 
 async fn show(client: &Client) -> Result<(), pgworkflows::Error> {

@@ -43,9 +43,7 @@ async fn main() -> Result<(), pgworkflows::Error> {
         .workflow::<hotline>()
         .build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = show(&client).await }).await?;
-    result
+    worker.run_while(show(&client)).await?
 }
 
 async fn show(client: &Client) -> Result<(), pgworkflows::Error> {

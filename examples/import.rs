@@ -46,9 +46,7 @@ async fn main() -> Result<(), pgworkflows::Error> {
     let store = pgworkflows::connect("memory:").await?;
     let worker = Worker::builder(store.clone()).workflow::<import>().build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = show(&client).await }).await?;
-    result
+    worker.run_while(show(&client)).await?
 }
 
 async fn show(client: &Client) -> Result<(), pgworkflows::Error> {

@@ -29,9 +29,7 @@ async fn main() -> Result<()> {
     let (store, pool) = (PostgresStore::connect(&url).await?, PgPool::connect(&url).await?);
     let worker = Worker::builder(store.clone()).workflow::<invoice>().build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = show(&client, &pool).await }).await?;
-    result
+    worker.run_while(show(&client, &pool)).await?
 }
 
 async fn show(client: &Client, pool: &PgPool) -> Result<()> {

@@ -9,6 +9,7 @@ mod args;
 mod attribute;
 mod commands;
 mod connect;
+mod count;
 mod failure;
 mod input;
 mod progress;

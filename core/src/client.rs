@@ -20,6 +20,7 @@ mod overview;
 pub(crate) mod queue;
 mod received;
 pub(crate) mod request;
+mod run_status;
 pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
@@ -104,9 +105,7 @@ use crate::workflow::signal::NamedSignal;
 ///     Ok::<(), pgworkflows::Error>(())
 /// };
 /// // The client and the worker share a process here: the worker runs until the requests are done.
-/// let mut outcome = Ok(());
-/// worker.run_until(async { outcome = requests.await }).await?;
-/// outcome
+/// worker.run_while(requests).await?
 /// # }
 /// ```
 #[derive(Clone)]

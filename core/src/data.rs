@@ -13,6 +13,7 @@ pub(crate) mod id_map;
 pub(crate) mod limits;
 pub(crate) mod mean_duration;
 pub(crate) mod name;
+pub(crate) mod optional_key;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod payload;

@@ -70,7 +70,6 @@ use crate::workflow::Workflow;
 /// # let store = MemoryStore::new();
 /// # let worker = Worker::builder(store.clone()).workflow::<Hello>().build()?;
 /// # let client = Client::new(store);
-/// # let mut exported = Ok(());
 /// # let export = async {
 /// let run = client.start::<Hello>("Ada".to_owned()).await?;
 /// run.result().await?;
@@ -80,8 +79,7 @@ use crate::workflow::Workflow;
 /// assert!(history.to_string().contains("run.started hello \"Ada\""));
 /// # Ok::<(), pgworkflows::Error>(())
 /// # };
-/// # worker.run_until(async { exported = export.await }).await?;
-/// # exported
+/// # worker.run_while(export).await?
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

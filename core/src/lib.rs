@@ -67,6 +67,7 @@ pub mod id {
     };
     pub use crate::data::id_map::IdMap;
     pub use crate::data::name::Name;
+    pub use crate::data::optional_key::OptionalKey;
 }
 
 /// Inputs, results and the contents of signals, as bytes that a store keeps.

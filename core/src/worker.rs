@@ -183,6 +183,41 @@ impl Worker {
         self.work(shutdown, |_, job| threads::on_own_thread(job)).await
     }
 
+    /// Serves the queue while this future is under way, then hands over as [`run_until`](Self::run_until) does, and returns what
+    /// the future returned: for a program that uses the runs of its own worker, such as an example, a test or a tool. The future
+    /// is polled in the calling task, from the beginning on: what it starts waits until the worker is there.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "greeting")]
+    /// async fn greeting(_ctx: Context, name: String) -> WorkflowResult<String> {
+    ///     Ok(format!("Hello, {name}!"))
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let store = pgworkflows::MemoryStore::new();
+    /// let client = Client::new(store.clone());
+    /// let worker = Worker::builder(store).workflow::<greeting>().build()?;
+    /// let greet = async { client.start::<greeting>("Ada".to_owned()).await?.result().await };
+    /// // The first `?` is for what the worker, and the second for what the future may return.
+    /// assert_eq!(worker.run_while(greet).await??, "Hello, Ada!");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Worker::run_until`]. The future has not ended then, and is dropped.
+    ///
+    /// # Panics
+    /// As [`Worker::run_until`].
+    pub async fn run_while<T>(self, future: impl Future<Output = T>) -> Result<T, Error> {
+        let mut output = None;
+        self.run_until(async { output = Some(future.await) }).await?;
+        Ok(output.expect("a worker ends without an error only when it is told to"))
+    }
+
     /// Like [`Worker::run_until`], but runs everything except activities and steps on the calling thread, inside the
     /// returned future. A workflow that never yields blocks all of it. Dropping the future is a crash: nothing is handed
     /// over. With it, a test that brings its own [`Host`] controls every step of a worker.

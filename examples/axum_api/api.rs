@@ -40,11 +40,7 @@ async fn place(
     headers: HeaderMap,
     Json(new): Json<Order>,
 ) -> Result<Response, Problem> {
-    let start = client.start::<order>(new);
-    let run = match idempotency_key(&headers)? {
-        Some(key) => start.key(key).await?,
-        None => start.await?,
-    };
+    let run = client.start::<order>(new).key(idempotency_key(&headers)?).await?;
     let status = if run.is_existing() { StatusCode::OK } else { StatusCode::CREATED };
     let location = [(header::LOCATION, format!("/orders/{}", run.run_id()))];
     Ok((status, location, Json(json!({ "order": run.run_id() }))).into_response())
@@ -71,10 +67,7 @@ async fn change_address(
     Json(address): Json<String>,
 ) -> Result<Json<Value>, Problem> {
     let change = client.handle::<order>(id).update(MOVE, address).timeout(PATIENCE);
-    let replaced = match idempotency_key(&headers)? {
-        Some(key) => change.key(key).await?,
-        None => change.await?,
-    };
+    let replaced = change.key(idempotency_key(&headers)?).await?;
     Ok(Json(json!({ "replaced": replaced })))
 }
 

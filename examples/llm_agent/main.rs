@@ -35,14 +35,12 @@ async fn main() -> Result<(), Error> {
         .lease_ttl(Duration::from_secs(2))
         .build()?;
     let client = Client::new(store);
-    let mut result = Ok(());
-    worker.run_until(async { result = talk(&client).await }).await?;
-    result
+    worker.run_while(talk(&client)).await?
 }
 
 /// Begins a conversation, or continues the one that is open, up to its end.
 async fn talk(client: &Client) -> Result<(), Error> {
-    let run = match client.list().workflow(support_agent::NAME).open().limit(1).await?.first() {
+    let run = match client.list().of::<support_agent>().open().limit(1).await?.first() {
         Some(open) => client.handle(open.run_id),
         None => client.start::<support_agent>(Session::new("I was charged twice.")).await?,
     };

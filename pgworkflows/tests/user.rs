@@ -42,9 +42,7 @@ impl Workflow for Survey {
 /// Runs a worker of the store until `client` is done.
 async fn with_worker<T>(store: AnyStore, client: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let worker = Worker::builder(store).workflow::<Survey>().activity(Ask).build()?;
-    let mut outcome = None;
-    worker.run_until(async { outcome = Some(client.await) }).await?;
-    outcome.expect("the worker ends after the client")
+    worker.run_while(client).await?
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! Nothing but the row of the task decides: whoever deletes it says how the task ended. A transaction deletes it as its last
 //! statement, under a claim that still holds, and commits. Until then it has the row locked, and everybody else skips it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use pgworkflows_core::activity::OwnTask;
 use pgworkflows_core::store::{Hint, StoreError};
@@ -36,6 +38,17 @@ pub enum Isolation {
     RepeatableRead,
     /// The transaction has the effect of one that ran alone.
     Serializable,
+}
+
+/// Writes it as SQL does, such as `repeatable read`.
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ReadCommitted => "read committed",
+            Self::RepeatableRead => "repeatable read",
+            Self::Serializable => "serializable",
+        })
+    }
 }
 
 impl Isolation {

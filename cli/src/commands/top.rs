@@ -12,7 +12,6 @@ use self::screen::{Filter, QueueRow, RunRow, Screen};
 use crate::age;
 use crate::answer::Answers;
 use crate::args::Global;
-use crate::commands::runs::list::status;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::situation::Situation;
@@ -148,7 +147,7 @@ async fn read(store: &Connected, screen: &mut Screen) -> Result<(), Failure> {
         id: run.run_id,
         workflow: run.workflow,
         key: run.key.unwrap_or_default(),
-        status: status(run.status),
+        status: run.status.name(),
         age: age::span((now - run.created_at).to_std().unwrap_or_default()),
         waits: run.waiting_on.unwrap_or_default(),
     };

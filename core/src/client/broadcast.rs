@@ -10,6 +10,7 @@ use crate::client::call::{CallKeys, ClientShared};
 use crate::client::message::{content_of, keyed_message, random_message, submission};
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::log::message::Message;
@@ -103,8 +104,9 @@ impl Broadcast {
 
     /// Sets the idempotency key of the signals, of 1 to 255 bytes without control characters: each run takes the first signal
     /// with this name and key, and drops the others. See [`SendSignal::key`](crate::client::SendSignal::key).
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+    /// `None` changes nothing: see [`OptionalKey`].
+    pub fn key(mut self, key: impl Into<OptionalKey>) -> Self {
+        self.key = key.into().into_text().or(self.key);
         self
     }
 

@@ -48,9 +48,7 @@ impl ActivityContext {
     /// # let worker = builder.activities(Month).build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<month>(vec![40, 2]).await?.result().await };
-    /// # let mut result = Ok(0);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?, 42);
+    /// # assert_eq!(worker.run_while(talk).await??, 42);
     /// # Ok(())
     /// # }
     /// ```

@@ -20,9 +20,8 @@ use crate::log::wire;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::query::{RunDescription, Undelivered};
 
-/// What a run is doing, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// What a run is doing, or how it ended. It is written, also as JSON, as its [`name`](RunStatus::name).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunStatus {
     /// The run was started, but no worker has begun it yet.

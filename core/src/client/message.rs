@@ -15,6 +15,7 @@ use crate::data::derived::derived_u128;
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::log::message::Message;
@@ -101,9 +102,12 @@ impl SendSignal {
 
     /// Sets the signal's idempotency key, of 1 to 255 bytes without control characters: of all signals with this name and
     /// key, the run receives the first and drops the others, whatever their content. See [`SendSignal`] for an example.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        if let Ok(Message::Signal { key: unset, .. }) = &mut self.0.built().message {
-            *unset = Some(key.into());
+    /// `None` changes nothing: see [`OptionalKey`].
+    pub fn key(mut self, key: impl Into<OptionalKey>) -> Self {
+        if let Some(given) = key.into().into_text()
+            && let Ok(Message::Signal { key, .. }) = &mut self.0.built().message
+        {
+            *key = Some(given);
         }
         self
     }
@@ -196,9 +200,7 @@ message!(TerminateRun);
 /// assert_eq!(run.result().await?, 7);
 /// # Ok(())
 /// # };
-/// # let mut result = Ok(());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # result
+/// # worker.run_while(talk).await?
 /// # }
 /// ```
 ///

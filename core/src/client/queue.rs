@@ -32,17 +32,16 @@ impl QueueHandle {
     /// let store = MemoryStore::new();
     /// let client = Client::new(store.clone());
     /// let worker = Worker::builder(store).name("worker-1").build()?;
-    /// let mut described = None;
-    /// worker.run_until(async {
+    /// let served = async {
     ///     // Until every shard of the queue has an owner.
-    ///     while described.is_none() {
-    ///         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    ///         described = client.queue("default").describe().await.ok().filter(|queue| queue.free_shards == 0);
+    ///     loop {
+    ///         match client.queue("default").describe().await {
+    ///             Ok(queue) if queue.free_shards == 0 => return queue,
+    ///             _ => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+    ///         }
     ///     }
-    /// })
-    /// .await?;
-    ///
-    /// let queue = described.unwrap();
+    /// };
+    /// let queue = worker.run_while(served).await?;
     /// for worker in &queue.workers {
     ///     println!("{}: {} shards, {} runs in memory", worker.name, worker.shards.len(), worker.live_runs);
     /// }
@@ -102,11 +101,14 @@ pub struct UnservedShards {
 impl fmt::Display for UnservedShards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let workflows = self.workflows.iter().map(|workflow| format!("`{workflow}`"));
+        match self.shards.len() {
+            1 => f.write_str("1 shard has")?,
+            shards => write!(f, "{shards} shards have")?,
+        }
         write!(
             f,
-            "{} shards have open runs of {}, and no live worker of the queue knows all of these: register them with one \
-             worker, or give programs with different workflows a queue each",
-            self.shards.len(),
+            " open runs of {}, and no live worker of the queue knows all of these: register them with one worker, or give \
+             programs with different workflows a queue each",
             workflows.collect::<Vec<_>>().join(", ")
         )
     }

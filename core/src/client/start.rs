@@ -23,6 +23,7 @@ use crate::client::run_type::{RunType, Untyped};
 use crate::data::attributes::Attributes;
 use crate::data::id::RunId;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::data::time_limits::TimeLimits;
@@ -158,9 +159,7 @@ impl<W: RunType> StartRun<W> {
     /// assert!(put("plum").await.unwrap_err().is_run_over());
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///
@@ -213,14 +212,16 @@ impl<W: RunType> StartRun<W> {
     /// An input in JSON and an input encoded from Rust are equal if their values are, whatever their whitespace and number
     /// formats. The two encode bytes, 32-bit floats and maps with keys other than strings differently, so such inputs
     /// differ.
-    pub fn key(self, key: impl Into<String>) -> Self {
+    ///
+    /// The key may be an `Option`, of which `None` changes nothing: see [`OptionalKey`].
+    pub fn key(self, key: impl Into<OptionalKey>) -> Self {
         self.keyed(key, Compared::Input)
     }
 
     /// Sets the key as [`StartRun::key`] does, but compares no inputs: a second start with the key returns a handle of the
     /// existing run, whatever its input. Use it if parts of the input differ between tries, such as the time of a request.
     /// See [`StartRun::key`] for an example.
-    pub fn key_only(self, key: impl Into<String>) -> Self {
+    pub fn key_only(self, key: impl Into<OptionalKey>) -> Self {
         self.keyed(key, Compared::Nothing)
     }
 
@@ -240,12 +241,14 @@ impl<W: RunType> StartRun<W> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn key_with_digest(self, key: impl Into<String>, digest: [u8; 32]) -> Self {
+    pub fn key_with_digest(self, key: impl Into<OptionalKey>, digest: [u8; 32]) -> Self {
         self.keyed(key, Compared::Digest(digest))
     }
 
-    fn keyed(mut self, key: impl Into<String>, compared: Compared) -> Self {
-        self.0.built().key = Some(Key { text: key.into(), compared });
+    fn keyed(mut self, key: impl Into<OptionalKey>, compared: Compared) -> Self {
+        if let Some(text) = key.into().into_text() {
+            self.0.built().key = Some(Key { text, compared });
+        }
         self
     }
 
@@ -339,9 +342,7 @@ impl<W: RunType> StartRun<W> {
     /// assert_eq!(run.result().await?, 7);
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///
@@ -376,9 +377,7 @@ impl<W: RunType> StartRun<W> {
     /// assert!(limited.await?.result().await.unwrap_err().is_run_timed_out());
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     pub fn deadline(mut self, limit: Duration) -> Self {

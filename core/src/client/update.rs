@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,11 +16,12 @@ use crate::client::handle::RunHandle;
 use crate::client::lazy::{Begin, Lazy};
 use crate::client::message::{keyed_by, random_message, submission};
 use crate::client::request::Prepared;
-use crate::client::run_type::RunType;
+use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
-use crate::data::payload::Payload;
+use crate::data::optional_key::OptionalKey;
+use crate::data::payload::{Decode, Payload};
 use crate::error::Error;
 use crate::guard::caught;
 use crate::log::message::Message;
@@ -44,7 +44,48 @@ impl<W: RunType> RunHandle<W> {
         Q: Serialize + DeserializeOwned,
         A: DeserializeOwned + 'static,
     {
-        UpdateRun::new(Arc::clone(self.shared()), self.run_id(), update, &request)
+        UpdateRun::typed(Arc::clone(self.shared()), self.run_id(), update, &request)
+    }
+
+    /// Sends an update as [`RunHandle::update`] does, for a client that knows its name but not its types: with a request that is
+    /// usually JSON. The answer is a [`Payload`], to write as JSON or to [decode](Payload::decode).
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    /// use serde_json::json;
+    ///
+    /// #[workflow(name = "flight")]
+    /// async fn flight(ctx: Context, free: u32) -> WorkflowResult<u32> {
+    ///     ctx.publish(View::new("free"), &free);
+    ///     let (seats, answer) = ctx.wait_for_update(Update::<u32, bool>::new("book")).await?;
+    ///     answer.send(seats <= free);
+    ///     Ok(free - seats)
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<flight>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start_named("flight", json!(100)).key("LH 7").await?;
+    /// let refused = run.update_named("book", json!("two")).await.unwrap_err();
+    /// assert!(refused.is_update_refused()); // It is not of the update's type.
+    ///
+    /// let booked = run.update_named("book", json!(2)).key("booking:7").await?;
+    /// assert_eq!(booked.to_json().unwrap(), json!(true));
+    /// let free = run.view_named("free").await?.expect("it was published");
+    /// assert_eq!(free.to_json().unwrap(), json!(100));
+    /// # Ok(())
+    /// # };
+    /// # worker.run_while(talk).await?
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`UpdateRun`]. Only the run knows the types and the check of the update: it refuses a request of another type.
+    pub fn update_named(&self, update: impl Into<Name>, request: impl Into<Payload>) -> UpdateRun<Payload> {
+        UpdateRun::named(Arc::clone(self.shared()), self.run_id(), update.into(), request.into())
     }
 }
 
@@ -82,9 +123,7 @@ impl<W: RunType> RunHandle<W> {
 /// assert!(run.update(BOOK, 0).await.unwrap_err().is_update_refused());
 /// # Ok(())
 /// # };
-/// # let mut result = Ok(());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # result
+/// # worker.run_while(talk).await?
 /// # }
 /// ```
 ///
@@ -107,7 +146,7 @@ impl<W: RunType> RunHandle<W> {
 /// * [`Error::is_unknown_run`]: there is no such run.
 /// * [`Error::is_unavailable`]: it is not known whether the update was sent. It is safe to repeat an update with a key.
 #[must_use = "an update is sent when it is awaited"]
-pub struct UpdateRun<A: DeserializeOwned + 'static>(Lazy<Asking<A>>);
+pub struct UpdateRun<A: 'static>(Lazy<Asking<A>>);
 
 /// An update with its options.
 struct Asking<A> {
@@ -117,35 +156,48 @@ struct Asking<A> {
     request: Result<Payload, Error>,
     key: Option<String>,
     timeout: Option<Duration>,
-    answer: PhantomData<fn() -> A>,
+    decode: Decode<A>,
+}
+
+impl UpdateRun<Payload> {
+    fn named(shared: Arc<ClientShared>, run: RunId, update: Name, request: Payload) -> Self {
+        let request = shared.check_payload(request_of(&update), request, |_| Ok(()));
+        Self::new(shared, run, update, request, Untyped::decode)
+    }
 }
 
 impl<A: DeserializeOwned + 'static> UpdateRun<A> {
-    pub(super) fn new<Q: Serialize + DeserializeOwned>(
+    fn typed<Q: Serialize + DeserializeOwned>(
         shared: Arc<ClientShared>,
         run: RunId,
         update: Update<Q, A>,
         request: &Q,
     ) -> Self {
         let name = Name::from_static(update.name());
+        let request = check(run, update, request).and_then(|()| shared.encode(request_of(&name), request));
+        Self::new(shared, run, name, request, Payload::decode)
+    }
+}
+
+impl<A: 'static> UpdateRun<A> {
+    fn new(
+        shared: Arc<ClientShared>,
+        run: RunId,
+        update: Name,
+        request: Result<Payload, Error>,
+        decode: Decode<A>,
+    ) -> Self {
         let key = shared.call.as_ref().map(CallKeys::next);
-        let request = check(run, update, request)
-            .and_then(|()| shared.encode(format_args!("the request of update `{name}`"), request));
-        Self(Lazy::Built(Asking {
-            shared,
-            run,
-            update: name,
-            request,
-            key,
-            timeout: None,
-            answer: PhantomData,
-        }))
+        Self(Lazy::Built(Asking { shared, run, update, request, key, timeout: None, decode }))
     }
 
     /// Sets the update's idempotency key, of 1 to 255 bytes without control characters: of all updates with this name and key,
     /// the run receives the first, and the others get its reply, whatever they ask for. See [`UpdateRun`] for an example.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.0.built().key = Some(key.into());
+    /// `None` changes nothing: see [`OptionalKey`].
+    pub fn key(mut self, key: impl Into<OptionalKey>) -> Self {
+        if let Some(key) = key.into().into_text() {
+            self.0.built().key = Some(key);
+        }
         self
     }
 
@@ -155,6 +207,10 @@ impl<A: DeserializeOwned + 'static> UpdateRun<A> {
         self.0.built().timeout = Some(time);
         self
     }
+}
+
+fn request_of(update: &Name) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "the request of update `{update}`"))
 }
 
 /// Has the update's own check look at the request, before anything is sent.
@@ -167,7 +223,7 @@ fn check<Q, A>(run: RunId, update: Update<Q, A>, request: &Q) -> Result<(), Erro
     Err(Error::update_refused(run, update.name(), refusal))
 }
 
-impl<A: DeserializeOwned + 'static> Future for UpdateRun<A> {
+impl<A: 'static> Future for UpdateRun<A> {
     type Output = Result<A, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -175,15 +231,15 @@ impl<A: DeserializeOwned + 'static> Future for UpdateRun<A> {
     }
 }
 
-impl<A: DeserializeOwned + 'static> Begin for Asking<A> {
+impl<A: 'static> Begin for Asking<A> {
     type Output = Result<A, Error>;
 
     fn begin(self) -> BoxFuture<'static, Self::Output> {
-        let Self { shared, run, update, request, key, timeout, .. } = self;
+        let Self { shared, run, update, request, key, timeout, decode } = self;
         let asked = request.and_then(|request| Asked::new(shared, run, update, request, key));
         Box::pin(async move {
             let asked = asked?;
-            asked.answer(timeout).await?.decode().map_err(|error| {
+            decode(&asked.answer(timeout).await?).map_err(|error| {
                 Error::payload(format!("the answer of run {run} to update `{}`", asked.update), error)
             })
         })
@@ -330,7 +386,7 @@ impl Asked {
     }
 }
 
-impl<A: DeserializeOwned + 'static> fmt::Debug for UpdateRun<A> {
+impl<A: 'static> fmt::Debug for UpdateRun<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -39,9 +39,7 @@ use crate::data::name::Name;
 /// #     client.start::<part>(("monday".to_owned(), 12)).await?;
 /// #     whole.result().await
 /// # };
-/// # let mut result = Ok(0);
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # assert_eq!(result?, 42);
+/// # assert_eq!(worker.run_while(talk).await??, 42);
 /// # Ok(())
 /// # }
 /// ```

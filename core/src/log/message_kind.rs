@@ -1,5 +1,7 @@
 //! The kind of a submission's message, for observers of a store. It must not know the message's payload.
 
+use std::fmt;
+
 use super::message::Message;
 use super::wire;
 use crate::data::name::Name;
@@ -30,6 +32,24 @@ pub enum MessageKind {
     Retry,
     /// An update with this name.
     Update(Name),
+}
+
+/// Writes it in words, such as ``signal `paid` ``.
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::Signal(name) => write!(f, "signal `{name}`"),
+            Self::Cancel => f.write_str("cancellation"),
+            Self::Terminate => f.write_str("termination"),
+            Self::Task => f.write_str("end of a task"),
+            Self::Child => f.write_str("end of a child"),
+            Self::Pause => f.write_str("pause"),
+            Self::Resume => f.write_str("resume"),
+            Self::Retry => f.write_str("retry"),
+            Self::Update(name) => write!(f, "update `{name}`"),
+        }
+    }
 }
 
 impl Submission {
@@ -93,6 +113,7 @@ mod tests {
             Message::Cancel { reason: None, parent: None },
             Message::Terminate { reason: "enough".to_owned(), parent: None },
         );
+        assert_eq!(MessageKind::Signal(signal.clone()).to_string(), "signal `paid`");
         let (id, task) = (CommandId::FIRST, EventSeq::FIRST);
         let ended =
             Message::TaskEnded { id, task, outcome: Outcome::Completed(input()), committed: Flag(false) };

@@ -61,9 +61,7 @@ use crate::workflow::update::Update;
 /// # let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
 /// # let client = Client::new(store);
 /// # let talk = async { client.start::<Greeting>("Ada".to_owned()).await?.result().await };
-/// # let mut result = Ok(String::new());
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # assert_eq!(result?, "Hello, Ada!");
+/// # assert_eq!(worker.run_while(talk).await??, "Hello, Ada!");
 /// # Ok(())
 /// # }
 /// ```
@@ -147,6 +145,9 @@ impl Context {
     /// Schedules an activity and waits for its outcome. The activity's [`options`](Activity::options) apply unless the
     /// future's methods override them.
     ///
+    /// **By default there is one attempt, without a limit of time**: an error of the activity is the error of the call, and an
+    /// attempt that hangs keeps the run waiting. Set a retry policy and `start_to_close`, here or for the activity.
+    ///
     /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
     /// it at once.
     ///
@@ -175,6 +176,8 @@ impl Context {
 
     /// Schedules an activity by its definition and waits for its outcome, as [`activity`](Self::activity) does. A
     /// single argument needs no tuple. The options of the definition apply unless the future's methods override them.
+    ///
+    /// **By default there is one attempt, without a limit of time**: see [`activity`](Self::activity).
     ///
     /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
     /// it at once.

@@ -79,9 +79,7 @@ impl<T> fmt::Debug for Signal<T> {
 /// run.signal(answer_of(7), false).await?;
 /// #     run.result().await
 /// # };
-/// # let mut result = Ok(0);
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # assert_eq!(result?, 1);
+/// # assert_eq!(worker.run_while(talk).await??, 1);
 /// # Ok(())
 /// # }
 /// ```

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use futures::future::pending;
 use pgworkflows_core::store::{Build, Claim, Store};
-use pgworkflows_memory::Fault;
+use pgworkflows_core::worker::Health;
+use pgworkflows_core::{Client, Worker};
+use pgworkflows_memory::{Fault, MemoryStore};
+use tokio::sync::oneshot;
 
 use crate::faults::Kind;
-use crate::fixture::{Fixture, Greet, workflow};
+use crate::fixture::{Fixture, Greet, Hello, workflow};
 use crate::limits;
 use crate::logs;
 use crate::stuck::blocks_until;
@@ -126,4 +129,27 @@ async fn shutdown_leaves_a_workflow_that_never_yields_behind_and_names_it() {
     let id = run.run_id().to_string();
     let named = logs::lines(&["ERROR", "endless", &id, "loop", "has not yielded 7s after the shutdown"]);
     assert_eq!(named.len(), 1, "{named:?}");
+}
+
+#[tokio::test]
+async fn worker_runs_while_a_future_is_under_way_and_gives_its_output() {
+    // Given a worker and its client in one program
+    let store = MemoryStore::new();
+    let worker = || Worker::builder(store.clone()).processors(1).workflow::<Greet>().activity(Hello);
+    let client = Client::new(store.clone());
+    // When the client is done, then the worker has stopped
+    let greeting = worker().build().unwrap();
+    let health = greeting.health();
+    let greet = async { client.start::<Greet>("Ada".to_owned()).await?.result().await };
+    assert_eq!(greeting.run_while(greet).await.unwrap().unwrap(), "Hello, Ada!");
+    assert_eq!(health.check(), Health::Stopped);
+    // And a worker that cannot begin says why, and drops the future
+    let (alive, dropped) = oneshot::channel::<()>();
+    let never = async move {
+        pending::<()>().await;
+        drop(alive);
+    };
+    let error = worker().queue_shards(7).build().unwrap().run_while(never).await.unwrap_err();
+    assert!(error.is_misconfigured(), "{error}");
+    dropped.await.unwrap_err();
 }

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use pgworkflows_core::activity::RetryPolicy;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
-use pgworkflows_core::id::Name;
+use pgworkflows_core::id::{Name, OptionalKey};
 use pgworkflows_core::{NamedSignal, RunHandle, RunId, Update, View, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,19 +52,19 @@ impl<W: Workflow> TestStart<W> {
     }
 
     /// See [`StartRun::key`].
-    pub fn key(mut self, key: impl Into<String>) -> Self {
+    pub fn key(mut self, key: impl Into<OptionalKey>) -> Self {
         self.start = self.start.key(key);
         self
     }
 
     /// See [`StartRun::key_only`].
-    pub fn key_only(mut self, key: impl Into<String>) -> Self {
+    pub fn key_only(mut self, key: impl Into<OptionalKey>) -> Self {
         self.start = self.start.key_only(key);
         self
     }
 
     /// See [`StartRun::key_with_digest`].
-    pub fn key_with_digest(mut self, key: impl Into<String>, digest: [u8; 32]) -> Self {
+    pub fn key_with_digest(mut self, key: impl Into<OptionalKey>, digest: [u8; 32]) -> Self {
         self.start = self.start.key_with_digest(key, digest);
         self
     }

@@ -32,10 +32,7 @@ pub(crate) struct Leg {
 workflow!(Relay, "relay", |ctx: Context, leg: Leg| -> WorkflowResult<u32> {
     let mut leg = leg;
     let child = leg.child.unwrap_or_else(|| {
-        let mut child = ctx.child::<Leaf>(());
-        if let Some(key) = leg.key.clone() {
-            child = child.key(key);
-        }
+        let mut child = ctx.child::<Leaf>(()).key(leg.key.clone());
         if let Some(queue) = leg.queue.clone() {
             child = child.queue(queue);
         }

@@ -22,11 +22,14 @@ promises![
     result_that_is_not_there_yet_is_none,
     requests_are_futures_that_macros_join,
     run_is_started_signalled_and_read_by_name_in_json,
+    update_is_sent_and_view_is_read_by_name_in_json,
     json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere,
     what_a_client_reads_can_be_returned_as_json,
 ];
 
 const GO: Signal<u32> = Signal::new("go");
+const PAY: Update<u32, Left> = Update::new("pay");
+const CENTS: View<u32> = View::new("cents");
 
 activity!(Hold, "hold", () => ());
 activity!(Charge, "charge", u32 => u32);
@@ -56,6 +59,20 @@ pub(crate) struct Item {
     count: u32,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Left {
+    left: u32,
+}
+
+workflow!(Till, "till", |ctx: Context, cents: u32| -> WorkflowResult<u32> {
+    ctx.publish(CENTS, &cents);
+    let (paid, answer) = ctx.wait_for_update(PAY).await?;
+    let left = cents - paid;
+    answer.send(Left { left });
+    ctx.publish(CENTS, &left);
+    Ok(left)
+});
+
 workflow!(Sum, "sum", |ctx: Context, order: Order| -> WorkflowResult<(u32, u32)> {
     let extra = ctx.wait_for(GO).await?;
     Ok((order.items.iter().map(|item| item.count).sum(), extra))
@@ -72,7 +89,7 @@ async fn run_says_as_data_what_it_waits_for_and_where(env: Env) {
     assert_eq!((name.as_str(), Some(*until)), ("go", info.wake_at));
     assert_contains(source, &["clients.rs:"]);
     // And a list says the same, which reads no history
-    let listed = env.client.list().workflow("wait-for-much").await.unwrap();
+    let listed = env.client.list().of::<WaitForMuch>().await.unwrap();
     assert_eq!(listed[0].waits, info.waits);
 }
 
@@ -206,6 +223,30 @@ async fn run_is_started_signalled_and_read_by_name_in_json(env: Env) {
     assert!(env.client.find_named("sum", "order:8").await.unwrap().is_none());
 }
 
+async fn update_is_sent_and_view_is_read_by_name_in_json(env: Env) {
+    // Given a client that knows names alone
+    env.run(env.worker().workflow::<Till>());
+    let run = env.client.start_named("till", json!(10)).await.unwrap();
+    let mut changes = run.watch_named("cents");
+    // Then a request of another type is refused, and another one is answered, once for its key
+    let refused = run.update_named("pay", json!("much")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::UpdateRefused);
+    for _ in 0..2 {
+        let answer = run.update_named("pay", json!(7)).key(Some("payment:7")).await.unwrap();
+        assert_eq!(answer.to_json().unwrap(), json!({"left": 3}));
+    }
+    // And its views are read, also after its end
+    assert_eq!(run.as_type::<Json>().result().await.unwrap(), json!(3));
+    let left = run.view_named("cents").await.unwrap().unwrap();
+    assert_eq!(left.to_json().unwrap(), json!(3));
+    assert!(run.view_named("euros").await.unwrap().is_none());
+    let mut last = None;
+    while let Some(change) = changes.next().await {
+        last = Some(change.unwrap().to_json().unwrap());
+    }
+    assert_eq!(last, Some(json!(3)));
+}
+
 async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere(env: Env) {
     env.run(env.worker().workflow::<Sum>());
     let wrong = || json!({"items": [{"count": 2}, {"count": "three"}]});
@@ -214,7 +255,7 @@ async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_it
     let error = told.start_named("sum", wrong()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Payload);
     assert_contains(error.to_string(), &["the input of workflow `sum`", "`items[1].count`"]);
-    assert!(env.client.list().workflow("sum").await.unwrap().is_empty());
+    assert!(env.client.list().of::<Sum>().await.unwrap().is_empty());
     // When it was not, then the run stalls, and says where the input does not fit
     let run = env.client.start_named("sum", wrong()).await.unwrap().as_type::<Sum>();
     assert_contains(stall_reason(&run).await, &["`items[1].count`"]);

@@ -1,7 +1,8 @@
 //! `pgworkflows runs list`: a page of runs, or all of them.
 
 use chrono::{DateTime, Utc};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use futures::TryStreamExt;
 use pgworkflows::client::{FoundRuns, ListRuns, RunInfo, RunStatus};
 use serde_json::json;
@@ -29,8 +30,8 @@ pub(crate) struct List {
     attribute: Vec<(String, String)>,
 
     /// Only runs with this status
-    #[arg(long, value_name = "STATUS", conflicts_with_all = ["open", "closed"])]
-    status: Option<Status>,
+    #[arg(long, value_name = "STATUS", value_parser = statuses(), conflicts_with_all = ["open", "closed"])]
+    status: Option<RunStatus>,
 
     /// Only runs that are not over
     #[arg(long, conflicts_with = "closed")]
@@ -58,40 +59,10 @@ pub(crate) struct List {
     before: Option<String>,
 }
 
-/// The statuses, as they are typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Status {
-    Pending,
-    Running,
-    Waiting,
-    Stalled,
-    Paused,
-    Completed,
-    Failed,
-    Cancelled,
-    Terminated,
-    Continued,
-    Retried,
-    TimedOut,
-}
-
-impl From<Status> for RunStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Pending => Self::Pending,
-            Status::Running => Self::Running,
-            Status::Waiting => Self::Waiting,
-            Status::Stalled => Self::Stalled,
-            Status::Paused => Self::Paused,
-            Status::Completed => Self::Completed,
-            Status::Failed => Self::Failed,
-            Status::Cancelled => Self::Cancelled,
-            Status::Terminated => Self::Terminated,
-            Status::Continued => Self::Continued,
-            Status::Retried => Self::Retried,
-            Status::TimedOut => Self::TimedOut,
-        }
-    }
+/// Reads a status in its own word.
+fn statuses() -> impl TypedValueParser<Value = RunStatus> {
+    PossibleValuesParser::new(RunStatus::ALL.iter().map(|status| status.name()))
+        .try_map(|word| word.parse::<RunStatus>())
 }
 
 impl List {
@@ -129,7 +100,7 @@ impl List {
             list = list.attribute(name.as_str(), value);
         }
         list = match (self.status, self.open, self.closed) {
-            (Some(status), ..) => list.status(status.into()),
+            (Some(status), ..) => list.status(status),
             (None, true, _) => list.open(),
             (None, false, true) => list.closed(),
             (None, false, false) => list,
@@ -177,29 +148,10 @@ fn shown(runs: &[RunInfo], now: DateTime<Utc>) -> String {
             run.run_id.to_string(),
             table::cut(&run.workflow, 40),
             table::or_dash(run.key.as_deref().map(|key| table::cut(key, 40))),
-            status(run.status).to_owned(),
+            run.status.to_string(),
             age::ago(run.created_at, now),
             waits.unwrap_or_default(),
         ]);
     }
     table::text(rows)
-}
-
-/// A status as it is typed and as JSON has it.
-pub(crate) fn status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Pending => "pending",
-        RunStatus::Running => "running",
-        RunStatus::Waiting => "waiting",
-        RunStatus::Stalled => "stalled",
-        RunStatus::Paused => "paused",
-        RunStatus::Completed => "completed",
-        RunStatus::Failed => "failed",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::Terminated => "terminated",
-        RunStatus::Continued => "continued",
-        RunStatus::Retried => "retried",
-        RunStatus::TimedOut => "timed-out",
-        _ => "unknown to this version",
-    }
 }

@@ -6,7 +6,6 @@ use pgworkflows::client::RunInfo;
 
 use crate::age;
 use crate::answer::Answers;
-use crate::commands::runs::list::status;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::target::Target;
@@ -32,7 +31,7 @@ pub(super) fn shown(info: &RunInfo, now: DateTime<Utc>) -> String {
     let mut lines = vec![
         ("run", info.run_id.to_string()),
         ("workflow", info.workflow.clone()),
-        ("status", status(info.status).to_owned()),
+        ("status", info.status.to_string()),
         ("started", moment(info.created_at)),
     ];
     lines.extend(info.key.clone().map(|key| ("key", key)));

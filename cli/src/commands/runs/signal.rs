@@ -40,10 +40,7 @@ impl Signal {
         let content = input::payload(&format!("the content of signal `{signal}`"), content)?;
         let run = target.find(store).await?;
         let id = run.run_id();
-        let mut send = run.signal_named(signal.to_owned(), content);
-        if let Some(key) = &self.signal_key {
-            send = send.key(key);
-        }
+        let send = run.signal_named(signal.to_owned(), content).key(self.signal_key.as_deref());
         if let Err(error) = progress::shown("sending", send).await {
             return Err(store.advise(id, error.into()).await);
         }

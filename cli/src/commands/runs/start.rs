@@ -58,10 +58,7 @@ impl Start {
         let what = format!("the input of workflow `{}`", self.workflow);
         let input = input::payload(&what, &self.input)?;
         let client = self.client(store)?;
-        let mut start = client.start_named(self.workflow.clone(), input);
-        if let Some(key) = &self.key {
-            start = start.key(key);
-        }
+        let mut start = client.start_named(self.workflow.clone(), input).key(self.key.as_deref());
         for (name, value) in &self.attribute {
             start = start.attribute(name.as_str(), value);
         }

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::age;
 use crate::answer::Answers;
-use crate::commands::runs::list::status;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::target::Target;
@@ -75,7 +74,7 @@ impl Watch {
         if info.run_id != run {
             return Ok(Next::Run(info.run_id));
         }
-        answers.note(format_args!("run {run} is over: {} at {}", status(info.status), age::time(last.at)));
+        answers.note(format_args!("run {run} is over: {} at {}", info.status, age::time(last.at)));
         let code = if info.status == RunStatus::Completed { Code::Done } else { Code::Failed };
         Ok(Next::Done(code))
     }

@@ -168,6 +168,8 @@ async fn view_that_cannot_be_read_names_the_event() {
     // The event with the value
     set(found(5, &frame));
     assert_eq!(run.view(STAGE).await.unwrap(), Some(7));
+    assert_eq!(run.view_named("stage").await.unwrap(), Some(Payload::encode(&7).unwrap()));
+    assert!(run.view_named("").await.unwrap_err().is_invalid());
     // Another event, one that the frame does not have, and a kind of a newer build
     let newer = [&frame.body[..7], &[0x18, 77], &frame.body[9..]].concat();
     for (found, problem) in [
@@ -232,8 +234,7 @@ async fn list_is_filtered_and_paged_by_the_store() {
     for number in 0..7 {
         fixture.store.describe_as(some_run(number), "greeting", OpenRow::default());
     }
-    let list =
-        fixture.client.list().workflow("greeting").parent(some_run(9)).status(RunStatus::Stalled).limit(3);
+    let list = fixture.client.list().of::<Greeting>().parent(some_run(9)).status(RunStatus::Stalled).limit(3);
     assert_eq!(list.clone().await.unwrap().len(), 3);
     let filter = RunFilter {
         workflow: Some("greeting".to_owned()),

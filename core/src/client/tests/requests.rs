@@ -119,6 +119,23 @@ async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
     let one = || Payload::encode(&1).unwrap();
     assert!(refused(&fixture, client.start_named("", one()).await).contains("workflow"));
     assert!(refused(&fixture, client.signal_named(run, "a\nb", one()).await).contains("control character"));
+    let run = client.handle::<Greeting>(run);
+    assert!(refused(&fixture, run.update_named("", one()).await).contains("the update \"\" is empty"));
+    let error = refused(&fixture, run.update_named("ask", long()).await);
+    assert!(error.contains("the request of update `ask` has 102 bytes, and the limit is 100"), "{error}");
+}
+
+#[tokio::test]
+async fn key_that_is_none_changes_nothing() {
+    let Fixture { client, store, .. } = fixture();
+    let key = || store.state().submitted.last().unwrap().opens.as_ref().unwrap().key.clone();
+    client.start::<Greeting>("Ada".to_owned()).key(None::<String>).await.unwrap();
+    assert_eq!(key(), None);
+    let run = client.start::<Greeting>("Ada".to_owned()).key("signup:42").key(None::<&str>).await.unwrap();
+    assert_eq!(key().as_deref(), Some("signup:42"));
+    run.signal(WAVE, 3).key(Some("wave:1")).key(None::<String>).await.unwrap();
+    let Message::Signal { key, .. } = last_message(&store) else { panic!("no signal") };
+    assert_eq!(key.as_deref(), Some("wave:1"));
 }
 
 #[tokio::test]

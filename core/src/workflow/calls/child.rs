@@ -15,6 +15,7 @@ use crate::data::child::{ChildPolicy, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::RunId;
 use crate::data::name::Name;
+use crate::data::optional_key::OptionalKey;
 use crate::data::time_limits::TimeLimits;
 use crate::workflow::Workflow;
 use crate::workflow::command::{Command, Source, StartChild};
@@ -84,11 +85,14 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     /// workflow has the key, open or over, the call fails with `key-taken`, and the failure names that run: a child is never
     /// a run that has another parent, or none. So a run that would be its own ancestor is refused as well.
     ///
-    /// Such a child is started after its event is in the log, which costs one more commit. See [`ChildFuture`].
+    /// Such a child is started after its event is in the log, which costs one more commit. See [`ChildFuture`]. `None` changes
+    /// nothing: see [`OptionalKey`].
     #[track_caller]
-    pub fn key(self, key: impl Into<String>) -> Self {
-        let key = key.into();
-        self.set(|call| call.key = Some(key))
+    pub fn key(self, key: impl Into<OptionalKey>) -> Self {
+        match key.into().into_text() {
+            Some(key) => self.set(|call| call.key = Some(key)),
+            None => self,
+        }
     }
 
     /// Has the child run in another queue, whose workers know its workflow, instead of the queue of this run. Both live in one
@@ -176,9 +180,7 @@ impl<I, O> DurableFuture<ChildCall<I, O>> {
     /// # let worker = Worker::builder(store.clone()).workflow::<approval>().workflow::<invoice>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<invoice>(()).await?.result().await };
-    /// # let mut result = Ok(true);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert!(!result?);
+    /// # assert!(!worker.run_while(talk).await??);
     /// # Ok(())
     /// # }
     /// ```
@@ -229,9 +231,7 @@ where
     /// # let worker = Worker::builder(store.clone()).workflow::<pack>().workflow::<deliver>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<deliver>(3).await?.result().await };
-    /// # let mut result = Ok(0);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?, 3);
+    /// # assert_eq!(worker.run_while(talk).await??, 3);
     /// # Ok(())
     /// # }
     /// ```

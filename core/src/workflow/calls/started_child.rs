@@ -91,9 +91,7 @@ impl<I, O> StartedChild<I, O> {
     /// # let worker = Worker::builder(store.clone()).workflow::<audit>().workflow::<ledger>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<ledger>((1, None)).await?.result().await };
-    /// # let mut result = Ok(0);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?, 500);
+    /// # assert_eq!(worker.run_while(talk).await??, 500);
     /// # Ok(())
     /// # }
     /// ```

@@ -91,9 +91,7 @@ impl<Q: DeserializeOwned + 'static, A: Serialize + DeserializeOwned + 'static> D
 /// assert_eq!(run.update(RAISE, 70).await?, 110);
 /// #     run.result().await
 /// # };
-/// # let mut result = Ok(0);
-/// # worker.run_until(async { result = talk.await }).await?;
-/// # assert_eq!(result?, 110);
+/// # assert_eq!(worker.run_while(talk).await??, 110);
 /// # Ok(())
 /// # }
 /// ```

@@ -48,9 +48,7 @@ impl Context {
     /// assert_eq!(run.describe().await?.chain.map(|chain| chain.number), Some(11));
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///

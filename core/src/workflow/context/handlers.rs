@@ -44,9 +44,7 @@ impl Context {
     /// assert!(run.update(CANCEL, "it rains".to_owned()).await?);
     /// #     run.result().await
     /// # };
-    /// # let mut result = Ok(None);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?.as_deref(), Some("it rains"));
+    /// # assert_eq!(worker.run_while(talk).await??.as_deref(), Some("it rains"));
     /// # Ok(())
     /// # }
     /// ```

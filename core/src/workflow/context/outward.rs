@@ -49,9 +49,7 @@ impl Context {
     /// # let worker = Worker::builder(store.clone()).workflow::<square>().workflow::<sum_of_squares>().build()?;
     /// # let client = Client::new(store);
     /// # let talk = async { client.start::<sum_of_squares>(vec![3, 4]).await?.result().await };
-    /// # let mut result = Ok(0);
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # assert_eq!(result?, 25);
+    /// # assert_eq!(worker.run_while(talk).await??, 25);
     /// # Ok(())
     /// # }
     /// ```
@@ -100,9 +98,7 @@ impl Context {
     /// assert_eq!(run.result().await?, 1_999);
     /// # Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///
@@ -162,9 +158,7 @@ impl Context {
     /// #     assert_eq!(run.view(STAGE).await?.as_deref(), Some("reviewed"));
     /// #     Ok(())
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # worker.run_while(talk).await?
     /// # }
     /// ```
     ///

@@ -1,5 +1,6 @@
 //! The view `runs`: what it says of failing and of ended runs.
 
+use pgworkflows_core::client::RunStatus;
 use serde_json::json;
 
 use super::*;
@@ -74,4 +75,18 @@ async fn runs_are_shown_with_their_last_failure_and_their_outcome() {
         assert_eq!(sql.json(&row(terminated)).await, json!(["terminated", null, null, null, null, "stuck"]));
     };
     worker.run_until(talk).await.unwrap();
+}
+
+#[tokio::test]
+async fn statuses_in_sql_are_the_words_of_rust() {
+    let world = World::new().await;
+    let mut sql = Caller::new(&world).await;
+    let view = sql.text("pg_catalog.pg_get_viewdef('pgworkflows.runs')").await;
+    let (open, closed): (Vec<RunStatus>, Vec<RunStatus>) =
+        RunStatus::ALL.iter().copied().partition(|status| !status.is_over());
+    let words = open.iter().map(|status| format!("'{status}'::text")).collect::<Vec<_>>().join(", ");
+    assert!(view.contains(&format!("ARRAY[{words}]")), "{words}: {view}");
+    for (number, status) in closed.iter().enumerate() {
+        assert_eq!(sql.text(&format!("pgworkflows.closed_word({number}::smallint)")).await, status.name());
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +20,7 @@ use crate::client::run_type::RunType;
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
-use crate::data::payload::Payload;
+use crate::data::payload::{Payload, PayloadError};
 use crate::error::Error;
 use crate::guard::caught;
 use crate::log::message::Message;
@@ -45,6 +44,47 @@ impl<W: RunType> RunHandle<W> {
         A: DeserializeOwned + 'static,
     {
         UpdateRun::new(Arc::clone(self.shared()), self.run_id(), update, &request)
+    }
+
+    /// Sends an update as [`RunHandle::update`] does, for a client that knows the update's name but not its types: the answer is
+    /// JSON. The update's check is carried out by the run alone.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// use serde_json::json;
+    ///
+    /// #[workflow(name = "counter")]
+    /// async fn counter(ctx: Context, sum: u64) -> WorkflowResult<()> {
+    ///     let (number, answer) = ctx.wait_for_update(Update::<u64, u64>::new("add")).await?;
+    ///     answer.send(sum + number);
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<counter>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start_named("counter", json!(40)).await?;
+    /// assert_eq!(run.update_named("add", json!(2)).key("click:7").await?, json!(42));
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`UpdateRun`]. Returns an error that [`Error::is_payload`] recognises if the request is not valid CBOR or JSON. If it is
+    /// not of the update's type, the run stalls, and the update times out with the reason.
+    pub fn update_named(
+        &self,
+        update: impl Into<Name>,
+        request: impl Into<Payload>,
+    ) -> UpdateRun<serde_json::Value> {
+        UpdateRun::named(Arc::clone(self.shared()), self.run_id(), update.into(), request.into())
     }
 }
 
@@ -117,7 +157,8 @@ struct Asking<A> {
     request: Result<Payload, Error>,
     key: Option<String>,
     timeout: Option<Duration>,
-    answer: PhantomData<fn() -> A>,
+    /// Reads the answer.
+    decode: fn(&Payload) -> Result<A, PayloadError>,
 }
 
 impl<A: DeserializeOwned + 'static> UpdateRun<A> {
@@ -138,7 +179,7 @@ impl<A: DeserializeOwned + 'static> UpdateRun<A> {
             request,
             key,
             timeout: None,
-            answer: PhantomData,
+            decode: Payload::decode,
         }))
     }
 
@@ -154,6 +195,17 @@ impl<A: DeserializeOwned + 'static> UpdateRun<A> {
     pub fn timeout(mut self, time: Duration) -> Self {
         self.0.built().timeout = Some(time);
         self
+    }
+}
+
+impl UpdateRun<serde_json::Value> {
+    fn named(shared: Arc<ClientShared>, run: RunId, update: Name, request: Payload) -> Self {
+        let key = shared.call.as_ref().map(CallKeys::next);
+        // The types of updates are known to their runs alone.
+        let request =
+            shared.check_payload(format_args!("the request of update `{update}`"), request, |_| Ok(()));
+        let decode = Payload::to_json;
+        Self(Lazy::Built(Asking { shared, run, update, request, key, timeout: None, decode }))
     }
 }
 
@@ -179,11 +231,11 @@ impl<A: DeserializeOwned + 'static> Begin for Asking<A> {
     type Output = Result<A, Error>;
 
     fn begin(self) -> BoxFuture<'static, Self::Output> {
-        let Self { shared, run, update, request, key, timeout, .. } = self;
+        let Self { shared, run, update, request, key, timeout, decode } = self;
         let asked = request.and_then(|request| Asked::new(shared, run, update, request, key));
         Box::pin(async move {
             let asked = asked?;
-            asked.answer(timeout).await?.decode().map_err(|error| {
+            decode(&asked.answer(timeout).await?).map_err(|error| {
                 Error::payload(format!("the answer of run {run} to update `{}`", asked.update), error)
             })
         })

@@ -42,6 +42,42 @@ impl<W: RunType> RunHandle<W> {
         Ok(read_view(self.shared(), self.run_id(), view).await?.map(|(.., value)| value))
     }
 
+    /// Returns the newest value of a view as [`RunHandle::view`] does, for a client that knows the view's name but not its type.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// use serde_json::json;
+    ///
+    /// #[workflow(name = "batch")]
+    /// async fn batch(ctx: Context, items: u32) -> WorkflowResult<()> {
+    ///     ctx.publish(View::new("progress"), &(items, "done".to_owned()));
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<batch>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start_named("batch", json!(7)).await?;
+    /// run.result().await?;
+    /// let progress = run.view_named("progress").await?.expect("it was published");
+    /// assert_eq!(progress.to_json().unwrap(), json!([7, "done"]));
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`RunHandle::view`] except [`Error::is_payload`].
+    pub async fn view_named(&self, view: &str) -> Result<Option<Payload>, Error> {
+        Ok(find_view(self.shared(), self.run_id(), view).await?.map(|(.., value)| value))
+    }
+
     /// Follows a view: the stream returns its newest value if there is one, then each value that is newer, and ends after the
     /// end of the run. It may skip values that are replaced quickly, but never the last one.
     ///
@@ -95,18 +131,28 @@ async fn read_view<T: DeserializeOwned>(
     run: RunId,
     view: View<T>,
 ) -> Result<Option<(RunId, EventSeq, T)>, Error> {
-    Name::check("name of a view", view.name()).map_err(Error::invalid)?;
-    let Some(found) = shared.retry(|| shared.store.query().view(run, view.name())).await? else {
+    let Some((current, seq, value)) = find_view(shared, run, view.name()).await? else { return Ok(None) };
+    let value = value.decode().map_err(|error| {
+        Error::payload(format!("view `{}` of run {run}, event {seq},", view.name()), error)
+    })?;
+    Ok(Some((current, seq, value)))
+}
+
+/// The same, whatever the type of the value.
+async fn find_view(
+    shared: &ClientShared,
+    run: RunId,
+    view: &str,
+) -> Result<Option<(RunId, EventSeq, Payload)>, Error> {
+    Name::check("name of a view", view).map_err(Error::invalid)?;
+    let Some(found) = shared.retry(|| shared.store.query().view(run, view)).await? else {
         // A run that has published nothing has no view; a run that does not exist is an error.
         shared.describe(run).await?;
         return Ok(None);
     };
     let (current, seq) = (found.frame.run, found.seq);
-    let value = value_of(found, view.name())
-        .map_err(|problem| StoreError::corrupt(format!("view `{}` of run {run}: {problem}", view.name())))?;
-    let value = value.decode().map_err(|error| {
-        Error::payload(format!("view `{}` of run {run}, event {seq},", view.name()), error)
-    })?;
+    let value = value_of(found, view)
+        .map_err(|problem| StoreError::corrupt(format!("view `{view}` of run {run}: {problem}")))?;
     Ok(Some((current, seq, value)))
 }
 

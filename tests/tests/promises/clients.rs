@@ -22,6 +22,7 @@ promises![
     result_that_is_not_there_yet_is_none,
     requests_are_futures_that_macros_join,
     run_is_started_signalled_and_read_by_name_in_json,
+    views_updates_and_broadcasts_work_by_name_in_json,
     json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere,
     what_a_client_reads_can_be_returned_as_json,
 ];
@@ -204,6 +205,39 @@ async fn run_is_started_signalled_and_read_by_name_in_json(env: Env) {
     assert_eq!(found.as_type::<Json>().try_result().await.unwrap(), Some(json!([5, 7])));
     assert_eq!(found.as_type::<Sum>().result().await.unwrap(), (5, 7));
     assert!(env.client.find_named("sum", "order:8").await.unwrap().is_none());
+}
+
+workflow!(Till, "till", |ctx: Context, sum: u32| -> WorkflowResult<u32> {
+    ctx.publish(View::new("sum"), &[sum]);
+    let (number, answer) = ctx.wait_for_update(Update::<u32, [u32; 1]>::new("add")).await?;
+    answer.send([sum + number]);
+    Ok(sum + number + ctx.wait_for(GO).await?)
+});
+
+async fn views_updates_and_broadcasts_work_by_name_in_json(env: Env) {
+    // Given a client that knows names alone
+    env.run(env.worker().workflow::<Till>());
+    let run = env.client.start_named("till", json!(40)).key("till:7").await.unwrap();
+    reached(&run, RunStatus::Waiting).await;
+    // When it reads a view, sends an update and broadcasts a signal, then what it gets is JSON
+    let sum = run.view_named("sum").await.unwrap().unwrap();
+    assert_eq!(sum.to_json().unwrap(), json!([40]));
+    assert!(run.view_named("difference").await.unwrap().is_none());
+    assert_eq!(run.view_named("").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(run.update_named("add", json!(2)).key("click:1").await.unwrap(), json!([42]));
+    assert_eq!(run.update_named("add", json!(3)).key("click:1").await.unwrap(), json!([42]));
+    assert_eq!(
+        env.client.broadcast_named("till", "go", json!(1)).key_prefix("till:").all().await.unwrap(),
+        1
+    );
+    assert_eq!(run.as_type::<Json>().result().await.unwrap(), json!(43));
+    assert_eq!(run.view_named("sum").await.unwrap(), Some(sum));
+    // And a request of another type stalls the run, which the update says
+    let run = env.client.start_named("till", json!(40)).await.unwrap();
+    let update = run.update_named("add", json!({"of": 2})).timeout(Duration::from_secs(10));
+    let error = update.await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_contains(error.to_string(), &["update `add`", "expected u32"]);
 }
 
 async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere(env: Env) {

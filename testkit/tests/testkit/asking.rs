@@ -42,6 +42,30 @@ workflow!(Month, "month", |ctx, cents: u64| -> u32 {
     Ok(invoices)
 });
 
+/// Starts a run, and returns its result, which takes an hour.
+struct Collect;
+
+#[async_trait]
+impl Activity for Collect {
+    const NAME: &'static str = "collect";
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, ctx: ActivityContext, cents: u64) -> ActivityResult<u64> {
+        Ok(ctx.client().start::<Invoice>(cents).await?.result().await?)
+    }
+}
+
+workflow!(Year, "year", |ctx, cents: u64| -> u64 { ctx.activity::<Collect>(cents).await });
+
+#[tokio::test]
+async fn time_passes_while_an_activity_waits_for_a_run_that_it_started() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Year>().workflow::<Invoice>().activity(Collect).build();
+    assert_eq!(env.start::<Year>(40).await?.result().await?, 40);
+    assert_eq!(env.elapsed(), HOUR);
+    Ok(())
+}
+
 fn definition() -> TestEnvBuilder {
     TestEnv::builder().workflow::<Month>().workflow::<Invoice>().activity(Close)
 }

@@ -1,15 +1,36 @@
 //! The processor without I/O: start messages in, appends out, until all runs are over; in runs per second.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgworkflows::Workflow;
+use pgworkflows::prelude::*;
 use pgworkflows_benches::definitions::{Activities, Double, FanOut};
 use pgworkflows_core::bench::{ProcessorFixture, StartMessages};
 
 const RUNS: u64 = 1_000;
 
+const SUM: View<u64> = View::new("sum");
+
+/// The activities of [`Activities`], each of which is followed by the value of a view.
+struct Publishing;
+
+impl Workflow for Publishing {
+    const NAME: &'static str = "publishing";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for number in 0..count {
+            sum += ctx.activity::<Double>(u64::from(number)).await?;
+            ctx.publish(SUM, &sum);
+        }
+        Ok(sum)
+    }
+}
+
 fn processor(criterion: &mut Criterion) {
     complete::<Activities>(criterion, "activities", 1);
     complete::<Activities>(criterion, "activities", 5);
+    complete::<Publishing>(criterion, "activities-and-views", 5);
     complete::<FanOut>(criterion, "fan-out", 20);
 }
 

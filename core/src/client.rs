@@ -315,7 +315,7 @@ impl Client {
         content: T,
     ) -> Broadcast {
         let workflow = Name::from_static(W::NAME);
-        Broadcast::new(Arc::clone(&self.shared), workflow, signal.into().into_name(), &content)
+        Broadcast::typed(Arc::clone(&self.shared), workflow, signal.into().into_name(), &content)
     }
 
     /// Asks a run to cancel itself as [`RunHandle::cancel`] does, for a run whose workflow is not known here. See [`Client::signal`]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, LocalBoxFuture};
@@ -38,6 +39,12 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// executed and delay its outcome. By default the attempt is not changed.
     fn attempt<'a>(&self, _of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         work
+    }
+
+    /// Returns the waker with which an attempt waits for what it has asked its own [client](crate::activity::ActivityContext::client).
+    /// A test's host can tell such waits from those for something outside of the test. By default it is the same waker.
+    fn asking(&self, waker: &Waker) -> Waker {
+        waker.clone()
     }
 
     /// Reports a panic that a worker caught on one of its own threads: a bug of the engine or of a store, never of a

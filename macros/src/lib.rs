@@ -7,10 +7,12 @@ mod failure;
 mod message;
 mod returned;
 mod stored_name;
+mod stored_type;
 mod workflow;
 
 use proc_macro::TokenStream;
-use syn::{ItemFn, ItemImpl, parse_macro_input};
+use quote::quote;
+use syn::{Item, parse_macro_input};
 
 /// Implements `TypedFailure` for an enum: the failures of an activity or a workflow, under stored names that you fix.
 ///
@@ -142,18 +144,22 @@ pub fn derive_failure(item: TokenStream) -> TokenStream {
 /// to the database in the transaction of its outcome implements `TransactionalActivity` instead.
 #[proc_macro_attribute]
 pub fn activities(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let block = parse_macro_input!(item as ItemImpl);
-    activities::expand(arguments.into(), block).into()
+    match parse_macro_input!(item as Item) {
+        Item::Impl(block) => activities::expand(arguments.into(), block).into(),
+        other => {
+            misplaced(&other, "`#[activities]` belongs above the `impl` block whose methods are activities")
+        }
+    }
 }
 
 /// Marks a method of an `impl` block with [`macro@activities`] as an activity: see there.
 #[proc_macro_attribute]
 pub fn activity(_arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let problem = "`#[activity]` works in a block with `#[activities]`: write that above the `impl`";
-    let error = syn::Error::new(proc_macro2::Span::call_site(), problem).into_compile_error();
-    let mut expanded = TokenStream::from(error);
-    expanded.extend(item);
-    expanded
+    let item = proc_macro2::TokenStream::from(item);
+    misplaced(
+        &item,
+        "`#[activity]` marks a method of a block with `#[activities]`: write that above the `impl`",
+    )
 }
 
 /// Makes a function a workflow: a type with its name implements `Workflow`, by which it is registered and started.
@@ -187,6 +193,14 @@ pub fn activity(_arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// A crate that re-exports this library gives its path: `#[workflow(name = "…", crate = path)]`.
 #[proc_macro_attribute]
 pub fn workflow(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let function = parse_macro_input!(item as ItemFn);
-    workflow::expand(arguments.into(), &function).into()
+    match parse_macro_input!(item as Item) {
+        Item::Fn(function) => workflow::expand(arguments.into(), &function).into(),
+        other => misplaced(&other, "`#[workflow]` belongs above an `async fn` outside of any `impl` block"),
+    }
+}
+
+/// The error of an attribute above something else than it belongs above. The item stays, so that nothing else seems to be missing.
+fn misplaced(item: &impl quote::ToTokens, problem: &str) -> TokenStream {
+    let error = syn::Error::new(proc_macro2::Span::call_site(), problem).into_compile_error();
+    quote!(#error #item).into()
 }

@@ -8,6 +8,7 @@ use syn::{FnArg, ItemFn, LitStr, Path, Signature, Type};
 use crate::arguments::{self, Argument};
 use crate::returned::Returned;
 use crate::stored_name;
+use crate::stored_type::borrows;
 
 pub(crate) fn expand(arguments: TokenStream, function: &ItemFn) -> TokenStream {
     let made = generate(arguments, function).unwrap_or_else(syn::Error::into_compile_error);
@@ -110,7 +111,7 @@ fn input(signature: &Signature) -> syn::Result<Option<&Type>> {
         }
     }
     let input = inputs.next().transpose()?;
-    if let Some(Type::Reference(input)) = input {
+    if let Some(input) = input.filter(|input| borrows(input)) {
         return Err(syn::Error::new_spanned(
             input,
             "the input is stored, so it is owned: `String` instead of `&str`",

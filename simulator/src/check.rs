@@ -35,6 +35,7 @@ use crate::clients::{STARTED_AS, lock};
 use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
+use crate::looking::check_looks;
 use crate::promise::check_promise;
 use crate::view::RunView;
 use crate::workflow::{ACTIVITY_QUEUE, DRAWN, PlanWorkflow, Summary, TIMES, take_returned};
@@ -80,6 +81,7 @@ impl World {
                     [] => wrong.push(format!("run {} was acknowledged, and is lost", promise.run)),
                     chain => {
                         check_promise(promise, chain, &mut wrong);
+                        check_looks(promise, chain, &mut wrong);
                         check_announced(promise, chain, &inner.accounts, &mut wrong);
                     }
                 }

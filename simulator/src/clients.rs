@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join4, join5};
+use futures::future::{BoxFuture, join5};
 use pgworkflows_core::activity::RetryPolicy;
-use pgworkflows_core::client::Request;
-use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
+use pgworkflows_core::client::{Json, Request, RunType, StartRun};
+use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow, serde_json};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Time;
@@ -16,6 +16,7 @@ use pgworkflows_testkit::runtime::time::Time;
 use crate::announce::Announcement;
 use crate::config::WorldConfig;
 use crate::ledger::Ledger;
+use crate::looking::Look;
 use crate::plan::{Op, Planner};
 use crate::updates::AskPromise;
 use crate::workflow::{PlanWorkflow, Summary, signal_at};
@@ -43,6 +44,8 @@ pub(crate) struct RunPromise {
     pub(crate) updates: Vec<AskPromise>,
     /// The broadcasts that were finished after it had its key.
     pub(crate) announced: Vec<Announcement>,
+    /// What its clients were told that it waits for.
+    pub(crate) looks: Vec<Look>,
     pub(crate) cancelled: bool,
     pub(crate) terminated: bool,
     /// The result that the client was told.
@@ -113,6 +116,7 @@ impl Script {
                     signals,
                     updates: Vec::new(),
                     announced: Vec::new(),
+                    looks: Vec::new(),
                     cancelled: false,
                     terminated: false,
                     result: None,
@@ -120,8 +124,8 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let (mut again, mut now, mut all, mut halt, mut updates) =
-                (dice.fork(4), dice.fork(5), dice.fork(6), dice.fork(7), dice.fork(8));
+            let (mut again, mut now, mut all, mut halt, mut updates, mut look) =
+                (dice.fork(4), dice.fork(5), dice.fork(6), dice.fork(7), dice.fork(8), dice.fork(9));
             // Another attempt of the whole run is not given the signals that the one before it took.
             let takes = [0, 1].map(|signal| plan.takes(signal) * u64::from(self.attempts_max()));
             let requests = join5(
@@ -132,7 +136,8 @@ impl Script {
                 self.retry_now(run, &mut now),
             );
             let updates = self.update_all::<W>(index, run, plan.needs_updates(), &mut updates);
-            join4(requests, self.announce::<W>(&mut all), self.halt(run, &mut halt), updates).await;
+            let looks = self.look(index, run, &mut look);
+            join5(requests, self.announce::<W>(&mut all), self.halt(run, &mut halt), updates, looks).await;
         }
         lock(&self.promises).scripts -= 1;
     }
@@ -208,7 +213,23 @@ impl Script {
         delay: Option<Duration>,
         token: Option<u64>,
     ) -> Result<RunHandle<W>, Error> {
-        let mut start = self.clients[client].start::<W>(plan.clone());
+        if (self.number + client as u64) % 5 == 4 {
+            // Without the types, as another language. A start with the same key may have them.
+            let plan = serde_json::to_value(plan).expect("a plan is data");
+            let start = self.clients[client].start_named(W::NAME, plan);
+            return Ok(self.with_options(start, client, key, delay, token).await?.as_type());
+        }
+        self.with_options(self.clients[client].start::<W>(plan.clone()), client, key, delay, token).await
+    }
+
+    fn with_options<R: RunType>(
+        &self,
+        mut start: StartRun<R>,
+        client: usize,
+        key: Option<&String>,
+        delay: Option<Duration>,
+        token: Option<u64>,
+    ) -> StartRun<R> {
         if let Some(key) = key {
             start = start.key(key);
         }
@@ -230,7 +251,7 @@ impl Script {
             // About as long as the run takes.
             start = start.deadline(self.config.lease_ttl * 8).grace(self.config.lease_ttl * 4);
         }
-        start.await
+        start
     }
 
     /// Sends the signals with these numbers, one after another.
@@ -360,7 +381,12 @@ impl Script {
             }
         }
         if dice.chance(500) && !self.config.loses_commits {
-            let result = handle.result().await;
+            let result = if self.number % 5 == 4 {
+                let result = handle.as_type::<Json>().result().await;
+                result.map(|json| serde_json::from_value(json).expect("it is what the run returned"))
+            } else {
+                handle.result().await
+            };
             if let Err(error) = &result
                 && !(error.is_run_failed()
                     || error.is_run_cancelled()

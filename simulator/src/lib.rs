@@ -15,6 +15,7 @@ mod history;
 mod host;
 mod ledger;
 mod log;
+mod looking;
 mod mask;
 mod pages;
 mod plan;

@@ -1,5 +1,6 @@
-//! Appends that send messages to other runs, because no command does so yet. What an append sends follows from the runs
-//! and numbers of its events alone, so a repeated append sends the same. It must not know what becomes of a message.
+//! Appends that send messages to other runs beside those of the plans: to runs that no plan would name, after any event. What
+//! an append sends follows from the runs and numbers of its events alone, so a repeated append sends the same. It must not
+//! know what becomes of a message.
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::client::Client;
 use crate::client::call::{CallKeys, ClientShared};
 use crate::client::message::{content_of, keyed_message, random_message, submission};
 use crate::data::limits;
@@ -71,7 +72,7 @@ pub struct Broadcast {
 }
 
 /// What one page of a [`Broadcast`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BroadcastPage {
     /// How many runs the signal was sent to.
@@ -82,14 +83,54 @@ pub struct BroadcastPage {
     pub position: String,
 }
 
+impl Client {
+    /// Sends a signal as [`Client::broadcast`] does, for a client that knows the names of the workflow and the signal but not
+    /// their types.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// use serde_json::json;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// client.start_named("subscription", json!(null)).key("acme:1").await?;
+    /// let broadcast = client.broadcast_named("subscription", "price", json!(1_999));
+    /// assert_eq!(broadcast.key_prefix("acme:").all().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Broadcast`]. Returns an error that [`Error::is_payload`] recognises if the content is not valid CBOR or JSON, or is
+    /// not of the type that the client was [told](super::ClientBuilder::signal).
+    pub fn broadcast_named(
+        &self,
+        workflow: impl Into<Name>,
+        signal: impl Into<Name>,
+        content: impl Into<Payload>,
+    ) -> Broadcast {
+        let (shared, signal) = (Arc::clone(&self.shared), signal.into());
+        let known = &shared.settings.types;
+        let content = shared.check_payload(content_of(&signal), content.into(), |content| {
+            known.check_signal(&signal, content)
+        });
+        Broadcast::new(shared, workflow.into(), signal, content)
+    }
+}
+
 impl Broadcast {
-    pub(super) fn new<T: Serialize + DeserializeOwned>(
+    pub(super) fn typed<T: Serialize + DeserializeOwned>(
         shared: Arc<ClientShared>,
         workflow: Name,
         signal: Name,
         content: &T,
     ) -> Self {
         let content = shared.encode(content_of(&signal), content);
+        Self::new(shared, workflow, signal, content)
+    }
+
+    fn new(shared: Arc<ClientShared>, workflow: Name, signal: Name, content: Result<Payload, Error>) -> Self {
         let limit = limits::BROADCAST_PAGE_RUNS;
         let page = KeyPage { workflow, prefix: String::new(), after: None, limit };
         let key = shared.call.as_ref().map(CallKeys::next);

@@ -440,6 +440,10 @@ impl<W: RunType> Waiting<W> {
 impl<W: RunType> Begin for Waiting<W> {
     type Output = Result<W::Output, Error>;
 
+    fn shared(&self) -> &Arc<ClientShared> {
+        self.handle.shared()
+    }
+
     fn begin(self) -> BoxFuture<'static, Self::Output> {
         Box::pin(async move {
             let closed = self.closed().await?;

@@ -1,5 +1,7 @@
 //! `client.history_page`: a history in parts, for those who show it, or follow a run. It must not know what an event says.
 
+use serde::Serialize;
+
 use crate::client::Client;
 use crate::data::id::{EventSeq, RunId};
 use crate::data::limits;
@@ -9,7 +11,7 @@ use crate::history::event::HistoryEvent;
 use crate::store::history::{Load, RunHistory};
 
 /// A part of a history, made by [`Client::history_page`], which has an example.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryPage {
     /// The events, in order, without a gap to those of the page before.

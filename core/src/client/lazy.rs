@@ -2,13 +2,19 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 
+use crate::client::call::ClientShared;
+use crate::host::Host;
+
 /// What a builder collected, and how its work begins.
 pub(super) trait Begin: Sized + Unpin {
-    type Output;
+    type Output: 'static;
+
+    fn shared(&self) -> &Arc<ClientShared>;
 
     fn begin(self) -> BoxFuture<'static, Self::Output>;
 }
@@ -51,12 +57,32 @@ impl<B: Begin> Lazy<B> {
         if let Self::Built(_) = self
             && let Self::Built(builder) = std::mem::replace(self, Self::Moved)
         {
-            *self = Self::Begun(builder.begin());
+            let asking = builder.shared().call.as_ref().map(|_| Arc::clone(&builder.shared().host));
+            let work = builder.begin();
+            *self = Self::Begun(match asking {
+                Some(host) => Box::pin(Asked { host, work }),
+                None => work,
+            });
         }
         match self {
             Self::Begun(work) => Pin::new(work).poll(context),
             Self::Built(_) | Self::Moved => panic!("a builder was polled after its first poll panicked"),
         }
+    }
+}
+
+/// What an attempt of an activity has asked its own client. Its host may tell such waits from others.
+struct Asked<T> {
+    host: Arc<dyn Host>,
+    work: BoxFuture<'static, T>,
+}
+
+impl<T> Future for Asked<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let waker = self.host.asking(context.waker());
+        self.work.as_mut().poll(&mut Context::from_waker(&waker))
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use serde::Serialize;
 
 use crate::client::call::ClientShared;
 use crate::client::info::{RunInfo, RunStatus};
@@ -261,7 +262,7 @@ impl ListRuns {
 }
 
 /// What [`ListRuns::search`] found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FoundRuns {
     /// The runs, the newest first.

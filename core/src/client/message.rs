@@ -361,6 +361,10 @@ pub(super) fn submission(message: MessageId, run: RunId, body: &Message) -> Subm
 impl Begin for Unsent {
     type Output = Result<(), Error>;
 
+    fn shared(&self) -> &Arc<ClientShared> {
+        &self.shared
+    }
+
     fn begin(self) -> BoxFuture<'static, Self::Output> {
         let shared = Arc::clone(&self.shared);
         let prepared = self.prepare();

@@ -468,6 +468,10 @@ future!(StartRun<W: RunType>, Result<RunHandle<W>, Error>);
 impl<W: RunType> Begin for Start<W> {
     type Output = Result<RunHandle<W>, Error>;
 
+    fn shared(&self) -> &Arc<ClientShared> {
+        &self.shared
+    }
+
     fn begin(self) -> BoxFuture<'static, Self::Output> {
         let shared = Arc::clone(&self.shared);
         let checked = self.check();

@@ -234,6 +234,10 @@ impl<A: 'static> Future for UpdateRun<A> {
 impl<A: 'static> Begin for Asking<A> {
     type Output = Result<A, Error>;
 
+    fn shared(&self) -> &Arc<ClientShared> {
+        &self.shared
+    }
+
     fn begin(self) -> BoxFuture<'static, Self::Output> {
         let Self { shared, run, update, request, key, timeout, decode } = self;
         let asked = request.and_then(|request| Asked::new(shared, run, update, request, key));

@@ -3,16 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::data::id::RunId;
 
-/// The health of a worker. Its `Display` form is for people.
+/// The health of a worker. Its `Display` form is for people; as JSON, for a readiness probe to return, it has its `status`, and
+/// the `reasons` with their `kind` and fields, durations in seconds.
 ///
 /// ```
 /// use pgworkflows::worker::Health;
 ///
 /// assert_eq!(Health::Starting.to_string(), "starting");
+/// assert_eq!(serde_json::to_string(&Health::Starting).unwrap(), r#"{"status":"starting"}"#);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Health {
     /// The worker does not run yet, or some of its processors have no lease yet.
@@ -29,12 +34,14 @@ pub enum Health {
 }
 
 /// A problem of a worker. Its `Display` form is for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum HealthReason {
     /// The store has not answered for at least 30 seconds. The worker resumes when the store is back.
     StoreUnreachable {
         /// How long it has lasted.
+        #[serde(rename = "seconds", serialize_with = "in_seconds")]
         lasting: Duration,
     },
     /// One append has not been answered for at least 30 seconds, although the store may answer other requests. The runs of
@@ -43,6 +50,7 @@ pub enum HealthReason {
         /// The processor's number, from 0.
         processor: usize,
         /// How long it has lasted.
+        #[serde(rename = "seconds", serialize_with = "in_seconds")]
         lasting: Duration,
         /// How often the append was sent.
         tries: u32,
@@ -67,6 +75,7 @@ pub enum HealthReason {
         /// The run's workflow.
         workflow: String,
         /// How long it has lasted.
+        #[serde(rename = "seconds", serialize_with = "in_seconds")]
         lasting: Duration,
     },
     /// The worker gave up: [`run_until`](super::Worker::run_until) returns this error.
@@ -113,5 +122,22 @@ impl fmt::Display for HealthReason {
             }
             Self::GaveUp { why } => f.write_str(why),
         }
+    }
+}
+
+fn in_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_as_json_has_its_reasons_as_data() {
+        let reasons = vec![HealthReason::StoreUnreachable { lasting: Duration::from_millis(31_500) }];
+        let json = serde_json::to_value(Health::Unhealthy { reasons }).unwrap();
+        let reason = serde_json::json!({"kind": "store-unreachable", "seconds": 31.5});
+        assert_eq!(json, serde_json::json!({"status": "unhealthy", "reasons": [reason]}));
     }
 }

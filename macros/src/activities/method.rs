@@ -9,6 +9,7 @@ use syn::{Attribute, FnArg, Ident, ImplItemFn, Path, Signature, Type};
 use super::options::Options;
 use crate::returned::Returned;
 use crate::stored_name;
+use crate::stored_type::borrows;
 
 /// How many arguments an activity takes: as many values as `Positional` can have.
 const ARGUMENTS_MAX: usize = 8;
@@ -29,9 +30,14 @@ pub(super) struct Method<'a> {
 impl<'a> Method<'a> {
     /// Reads a method; `None` if it is no activity.
     pub(super) fn read(item: &'a ImplItemFn, owner: &str) -> syn::Result<Option<Self>> {
-        let Some(attribute) = item.attrs.iter().find(|attribute| is_activity(attribute)) else {
+        let mut attributes = item.attrs.iter().filter(|attribute| is_activity(attribute));
+        let Some(attribute) = attributes.next() else {
             return Ok(None);
         };
+        if let Some(second) = attributes.next() {
+            let problem = "a method is one activity: write a method for each stored name";
+            return Err(syn::Error::new_spanned(second, problem));
+        }
         let Signature { ident, generics, inputs, asyncness, .. } = &item.sig;
         let suggestion = format!("{owner}{}", stored_name::suggested(ident));
         let options = Options::read(attribute, &suggestion, ident.span())?;
@@ -151,10 +157,10 @@ fn check_argument(ty: &Type) -> syn::Result<()> {
         ty if is_context(ty) || is_context_reference(ty) => {
             "`&ActivityContext` comes first, directly after `&self`"
         }
-        Type::Reference(_) => {
+        Type::ImplTrait(_) => "arguments are stored and read back, so each has a type of its own",
+        ty if borrows(ty) => {
             "arguments are stored, so they are owned: `String` instead of `&str`, `Vec<T>` instead of `&[T]`"
         }
-        Type::ImplTrait(_) => "arguments are stored and read back, so each has a type of its own",
         _ => return Ok(()),
     };
     Err(syn::Error::new_spanned(ty, problem))

@@ -165,6 +165,56 @@ impl Signatures {
 #[activities(name = "billing")]
 impl Nothing {}
 
+#[activities]
+struct Fields;
+
+struct Attributes;
+
+#[activities]
+impl Attributes {
+    #[activity(name = "attributes.one")]
+    #[activity(name = "attributes.other")]
+    async fn two_names(&self) -> ActivityResult<()> {
+        Ok(())
+    }
+
+    #[activity(name = "attributes.constant")]
+    const CHARGE: u64 = 7;
+}
+
+struct Borrows;
+
+#[activities]
+impl Borrows {
+    #[activity(name = "borrows.within")]
+    async fn within(&self, notes: Vec<Option<&str>>) -> ActivityResult<()> {
+        Ok(())
+    }
+
+    #[activity(name = "borrows.lifetime")]
+    async fn lifetime(&self, note: std::borrow::Cow<'_, str>) -> ActivityResult<()> {
+        Ok(())
+    }
+}
+
+struct TwoBlocks;
+
+#[activities]
+impl TwoBlocks {
+    #[activity(name = "two-blocks.one")]
+    async fn one(&self) -> ActivityResult<()> {
+        Ok(())
+    }
+}
+
+#[activities]
+impl TwoBlocks {
+    #[activity(name = "two-blocks.other")]
+    async fn other(&self) -> ActivityResult<()> {
+        Ok(())
+    }
+}
+
 impl Nothing {
     #[activity(name = "nothing.alone")]
     async fn alone(&self) -> ActivityResult<()> {

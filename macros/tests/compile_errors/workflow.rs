@@ -44,6 +44,23 @@ async fn two_inputs(ctx: Context, name: String, age: u32) -> WorkflowResult<()> 
     Ok(())
 }
 
+#[workflow(name = "borrowed-part")]
+async fn borrowed_part(ctx: Context, names: Vec<&str>) -> WorkflowResult<()> {
+    Ok(())
+}
+
+#[workflow(name = "no-function")]
+struct NoFunction;
+
+struct Shop;
+
+impl Shop {
+    #[workflow(name = "method")]
+    async fn method(&self, ctx: Context) -> WorkflowResult<()> {
+        Ok(())
+    }
+}
+
 #[workflow(name = "no-result")]
 async fn no_result(ctx: Context) {}
 

@@ -1,4 +1,4 @@
-//! Known bugs of what clients and activities ask for: starts with a signal, broadcasts, requests of attempts.
+//! Known bugs of what clients and activities ask for: starts with a signal or in JSON, broadcasts, requests of attempts, waits.
 
 use super::{Canary, Edit};
 
@@ -26,6 +26,33 @@ pub(super) const CANARIES: &[Canary] = &[
                 return Ok(SubmitStep::Done(Submitted::Existing(existing)));
             }
             (Some(Submitted::Existing(existing)), Some(follow_up)) => {"#,
+        }],
+    },
+    Canary {
+        name: "JsonAsText",
+        what: "two starts with a key are compared by the text of their inputs, if that is JSON",
+        edits: &[Edit {
+            file: "core/src/client/key.rs",
+            find: "            Self::Input => Some(input.canonical_digest()),",
+            erring: r#"            Self::Input
+                if input.encoding() == crate::data::payload::Encoding::JSON
+                    && crate::canary::is("JsonAsText") =>
+            {
+                Some(<sha2::Sha256 as sha2::Digest>::digest(input.bytes()).into())
+            }
+            Self::Input => Some(input.canonical_digest()),"#,
+        }],
+    },
+    Canary {
+        name: "OldWaits",
+        what: "a run in back-off says that it waits for the attempt that has failed",
+        edits: &[Edit {
+            file: "core/src/run/waits.rs",
+            find: "            attempt: self.attempt,",
+            erring: r#"            attempt: match self.retry_at {
+                Some(_) if crate::canary::is("OldWaits") => self.attempt - 1,
+                _ => self.attempt,
+            },"#,
         }],
     },
     Canary {

@@ -97,9 +97,21 @@ pub(super) fn noticed(baseline: &Life, life: &Life, repeats_max: usize) -> Optio
     let runs: BTreeSet<RunId> = baseline.summaries.keys().chain(life.summaries.keys()).copied().collect();
     runs.into_iter().find_map(|run| match (baseline.summaries.get(&run), life.summaries.get(&run)) {
         (Some(baseline), Some(summary)) => difference(baseline, summary),
-        (None, _) => Some(format!("run {run} was started, but not without a crash")),
+        (None, Some(summary)) => match of_key(summary, baseline, life) {
+            Some(before) => difference(before, summary),
+            None => Some(format!("run {run} was started, but not without a crash")),
+        },
+        (Some(before), None) if of_key(before, life, baseline).is_some() => None,
         (_, None) => Some(format!("run {run} was not started, but without a crash it was")),
     })
+}
+
+/// The only run of another life that has the key of a run, which is the only one of its own life with the key.
+fn of_key<'a>(summary: &RunSummary, there: &'a Life, here: &Life) -> Option<&'a RunSummary> {
+    summary.key.as_ref()?;
+    let mut same = there.summaries.values().filter(|other| other.key == summary.key);
+    let is_alone = here.summaries.values().filter(|other| other.key == summary.key).count() == 1;
+    same.next().filter(|_| is_alone && same.next().is_none())
 }
 
 fn difference(baseline: &RunSummary, summary: &RunSummary) -> Option<String> {
@@ -145,7 +157,7 @@ mod tests {
             appends: 2,
             summaries: BTreeMap::from([(
                 run,
-                RunSummary { end: Ok(whole::RunCompleted { result }.into()), calls },
+                RunSummary { key: None, end: Ok(whole::RunCompleted { result }.into()), calls },
             )]),
             executions: BTreeMap::from([(attempt, 1)]),
             repeated: Vec::new(),
@@ -185,6 +197,25 @@ mod tests {
             .for_each(|summary| _ = summary.calls.insert(CommandId::FIRST, ("work".to_owned(), two.clone())));
         let expected = "call 1 scheduled `work` with 2; without a crash, it scheduled `work` with 1";
         assert_eq!(noticed(&life(), &other, 1).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn run_with_a_key_is_known_by_it() {
+        // Given a life in which the run was started again under its key, and has another id
+        let keyed = |run, life: Life| Life {
+            summaries: life.summaries.into_values().map(|summary| (RunId::from_u128(run), summary)).collect(),
+            ..life
+        };
+        let mut one = life();
+        let key = Some(("order".to_owned(), "7".to_owned()));
+        one.summaries.values_mut().for_each(|summary| summary.key = key.clone());
+        let mut other = keyed(2, life());
+        assert!(noticed(&one, &other, 1).is_some());
+        other.summaries.values_mut().for_each(|summary| summary.key = key.clone());
+        // Then that is no difference, but another end is
+        assert_eq!(noticed(&one, &other, 1), None);
+        other.summaries.values_mut().for_each(|summary| summary.end = Err("a signal".to_owned()));
+        assert!(noticed(&one, &other, 1).is_some_and(|difference| difference.contains("waits for a signal")));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct Life {
 /// How a run ended, and what it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RunSummary {
+    /// Its workflow and its key, by which it is known if it was started again: a client draws another id then.
+    pub(super) key: Option<(String, String)>,
     /// Its terminal event, or what it waits for.
     pub(super) end: Result<Event, String>,
     /// The activities that it scheduled, by call.
@@ -102,7 +104,8 @@ async fn summaries(env: &TestEnv) -> Result<BTreeMap<RunId, RunSummary>, Error> 
         let info = env.drive(client.describe(run)).await??;
         let history = env.drive(client.history(run)).await??;
         let end = info.outcome()?.ok_or_else(|| info.waiting_on.unwrap_or_default());
-        summaries.insert(run, RunSummary { end, calls: calls(history) });
+        let key = info.key.map(|key| (info.workflow, key));
+        summaries.insert(run, RunSummary { key, end, calls: calls(history) });
     }
     Ok(summaries)
 }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
 use pgworkflows_core::history::{Event, HistoryEvent, MessageKind};
 use pgworkflows_core::id::Name;
-use pgworkflows_core::store::{ClosedRun, Frame, SentMessage, Submission};
+use pgworkflows_core::store::{ClosedRun, Frame, NewRun, SentMessage, Submission};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ struct Inner {
     unread: Vec<Name>,
     is_open: bool,
     runs: Vec<Started>,
-    /// The runs that other runs started.
+    /// The runs that other runs started, or their activities.
     children: BTreeSet<RunId>,
     events: usize,
     closed: usize,
@@ -186,6 +186,16 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Whether an attempt of an activity starts the run by its own client: then its key begins with the id of the attempt's run.
+    fn is_asked_for(&self, opens: &NewRun) -> bool {
+        let asking = opens.key.as_ref().and_then(|key| key.split(':').next()?.parse::<RunId>().ok());
+        asking.is_some_and(|run| {
+            self.children.contains(&run) || self.runs.iter().any(|started| started.run == run)
+        })
+    }
+}
+
 impl Waiting {
     fn is_given_up(&self) -> bool {
         self.release.is_closed() || self.cancellation.as_ref().is_some_and(Cancellation::is_cancelled)
@@ -230,11 +240,11 @@ impl Faults for Held {
     fn happened(&self, fact: &Fact, _now: Timestamp) {
         let mut inner = self.lock();
         match fact {
-            Fact::Submitted { submission, .. } => {
-                if let Some(opens) = &submission.opens {
-                    inner.started(submission.run, &opens.workflow);
-                }
-            }
+            Fact::Submitted { submission, .. } => match &submission.opens {
+                Some(opens) if inner.is_asked_for(opens) => _ = inner.children.insert(submission.run),
+                Some(opens) => inner.started(submission.run, &opens.workflow),
+                None => {}
+            },
             Fact::Appended(append) => {
                 // A run that continues another was not started by the script.
                 let continues = |run| append.links.iter().any(|link| link.run == run);

@@ -73,6 +73,13 @@ impl Host for WorldHost {
         self.time.spawn(self.tasks, task);
     }
 
+    fn asking(&self, waker: &Waker) -> Waker {
+        match &self.time.lock().attempt {
+            Some(of_world) => Waker::from(Arc::new(AskingWaker::new(waker.clone(), Arc::clone(of_world)))),
+            None => waker.clone(),
+        }
+    }
+
     /// The worker would continue, but here a panic is a finding.
     fn panicked(&self, what: &str) {
         panic!("{what}")
@@ -100,12 +107,12 @@ impl Host for WorldHost {
 }
 
 /// An attempt in flight, watched for what it waits for. What is going to wake it holds its waker. The world holds one
-/// per virtual timer, and one per wait for a cancellation; if there are more, something outside of the world holds one,
-/// and time must not be skipped meanwhile.
+/// per virtual timer, one per wait for its own client, and one per wait for a cancellation; if there are more, something
+/// outside of the world holds one, and time must not be skipped meanwhile.
 struct WatchedAttempt<'a> {
     work: AttemptFuture<'a>,
     waker: Arc<AttemptWaker>,
-    /// How many virtual timers it has.
+    /// How many virtual timers it has, and waits for its own client.
     timers: Arc<AtomicUsize>,
     cancellation: Cancellation,
     time: Arc<Time>,
@@ -119,6 +126,32 @@ struct AttemptWaker(AtomicWaker);
 impl Wake for AttemptWaker {
     fn wake(self: Arc<Self>) {
         self.0.wake();
+    }
+}
+
+/// The waker of an attempt that waits for what it has asked its own client. What is going to answer is in the world, so it counts
+/// as a virtual timer does.
+struct AskingWaker {
+    waker: Waker,
+    of_world: Arc<AtomicUsize>,
+}
+
+impl AskingWaker {
+    fn new(waker: Waker, of_world: Arc<AtomicUsize>) -> Self {
+        of_world.fetch_add(1, Ordering::Relaxed);
+        Self { waker, of_world }
+    }
+}
+
+impl Wake for AskingWaker {
+    fn wake(self: Arc<Self>) {
+        self.waker.wake_by_ref();
+    }
+}
+
+impl Drop for AskingWaker {
+    fn drop(&mut self) {
+        self.of_world.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 #[macro_use]
 mod definitions;
 
+mod asking;
 mod assertions;
 mod chains;
 mod children;

@@ -23,6 +23,7 @@ promises![
     requests_are_futures_that_macros_join,
     run_is_started_signalled_and_read_by_name_in_json,
     update_is_sent_and_view_is_read_by_name_in_json,
+    broadcast_reaches_runs_by_name_in_json,
     json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere,
     what_a_client_reads_can_be_returned_as_json,
 ];
@@ -245,6 +246,17 @@ async fn update_is_sent_and_view_is_read_by_name_in_json(env: Env) {
         last = Some(change.unwrap().to_json().unwrap());
     }
     assert_eq!(last, Some(json!(3)));
+}
+
+async fn broadcast_reaches_runs_by_name_in_json(env: Env) {
+    workflow!(Waits, "waits", |ctx: Context, sum: u32| -> WorkflowResult<u32> {
+        Ok(sum + ctx.wait_for(GO).await?)
+    });
+    env.run(env.worker().workflow::<Waits>());
+    let run = env.client.start_named("waits", json!(40)).key("run:7").await.unwrap();
+    let broadcast = env.client.broadcast_named("waits", "go", json!(2)).key_prefix("run:");
+    assert_eq!(broadcast.all().await.unwrap(), 1);
+    assert_eq!(run.as_type::<Json>().result().await.unwrap(), json!(42));
 }
 
 async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere(env: Env) {

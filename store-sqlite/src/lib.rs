@@ -51,6 +51,7 @@ mod inbox;
 mod lease;
 mod notice;
 mod options;
+mod panics;
 mod place;
 mod query;
 mod readers;
@@ -60,6 +61,8 @@ mod sent;
 mod store;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod transaction;
 mod turn;
 mod values;

@@ -163,6 +163,9 @@ pub(crate) const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// The interval between a worker's heartbeats, which renew its leases and look for work, at most and by default.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(2_500);
+/// How often a client reads on in such a history because the run went on meanwhile: 3 times.
+pub(crate) const WAITS_READS_MAX: usize = 3;
+
 
 /// How long a timeout may be: 100 years.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

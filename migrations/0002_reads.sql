@@ -295,6 +295,9 @@ $$;
 
 -- One page of a longer read of the inbox, in the order of numbers: the messages after a number that were visible in a
 -- snapshot, without those that were read before. The limit of bytes works as in `inbox_news`.
+--
+-- However many shards there are, and however many messages wait, it looks at some times as many as the limit. If the page does
+-- not go to the end, the last row has no run, and the number up to which it goes: there may be no message at all before that.
 create function @schema@.inbox_page(
     p_shards smallint[], p_behind bigint,
     p_snapshot pg_snapshot,        -- null: all that is visible now
@@ -311,8 +314,26 @@ set enable_mergejoin = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_until bigint;
 begin
     perform @schema@.refuse_foreign();
+    -- Numbers are unique, so a range of them has no more messages than its length. Where they are sparse, the range goes to where
+    -- the first shard has had its share. If no shard has more than that, there is no need for a range.
+    select greatest(min(h.first) + 4 * p_limit, min(h.nth)) into v_until
+    from unnest(p_shards) s (shard)
+    cross join lateral (
+        select (select i.number from @schema@.inbox i
+                where i.shard = s.shard and i.number > p_behind
+                order by i.number limit 1) as first,
+               (select i.number from @schema@.inbox i
+                where i.shard = s.shard and i.number > p_behind
+                order by i.number limit 1 offset p_limit / cardinality(p_shards)) as nth,
+               (select i.number from @schema@.inbox i
+                where i.shard = s.shard
+                order by i.number desc limit 1) as last
+    ) h
+    having greatest(min(h.first) + 4 * p_limit, min(h.nth)) < max(h.last) and min(h.nth) is not null;
     return query
     select m.number, m.run_id, case when m.opens then m.run_id else @schema@.current_run(m.run_id) end,
            m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
@@ -326,6 +347,7 @@ begin
             cross join lateral (
                 select * from @schema@.inbox i
                 where i.shard = s.shard and i.number > p_behind
+                  and i.number <= coalesce(v_until, 9223372036854775807)
                   and (p_snapshot is null or pg_visible_in_snapshot(i.xid, p_snapshot))
                   and (p_read is null or i.number > p_greatest or not pg_visible_in_snapshot(i.xid, p_read))
                   and (p_starts or not i.opens)
@@ -337,6 +359,8 @@ begin
     ) m
     where m.nth <= 2 or m.bytes - octet_length(m.body) <= p_bytes
     order by m.number;
+    return query
+    select v_until, null::uuid, null::uuid, null::uuid, null::bytea where v_until is not null;
 end
 $$;
 

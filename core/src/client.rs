@@ -7,6 +7,7 @@ pub(crate) mod broadcast;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod closed;
+mod described;
 pub(crate) mod handle;
 mod history_page;
 pub(crate) mod in_activity;

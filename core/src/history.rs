@@ -2,6 +2,7 @@
 
 pub(crate) mod event;
 pub(crate) mod file;
+pub(crate) mod last_events;
 pub(crate) mod replay;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::HistoryEvent;
 use self::file::HistoryFile;
+pub use self::last_events::LastEvents;
 pub use self::replay::Replayed;
 use crate::data::id::{CommandId, EventSeq, RunId};
+use crate::data::name::Name;
 pub use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::error::Error;
@@ -165,21 +168,10 @@ impl History {
 
     /// Every event as text, without its number and time.
     fn lines(&self) -> impl Iterator<Item = (&StoredEvent, String)> {
-        let began = self.began();
-        let mut names: BTreeMap<CommandId, String> = BTreeMap::new();
+        let (began, mut names) = (self.began(), ActivityNames::default());
         self.decoded().map(move |(stored, event)| {
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => return (stored, format!("{} cannot be read: {error}", stored.kind)),
-            };
-            let activity = event.call().and_then(|id| names.get(&id)).map(String::as_str);
-            let words = Words { event: &event, activity, began: Some(began) }.to_string();
-            if let Event::ActivityScheduled { id, activity, .. }
-            | Event::CompensationRegistered { id, activity, .. } = event
-            {
-                names.insert(id, activity.into());
-            }
-            (stored, words)
+            event.as_ref().into_iter().for_each(|event| names.note(event));
+            (stored, line(stored, &event, &names, began))
         })
     }
 }
@@ -251,21 +243,61 @@ const WIDTH_MAX: usize = 80;
 /// Writes one line per event. `{:#}` adds the source lines, if the history has any.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let began = self.began();
-        let time = |stored: &StoredEvent| Span(stored.at.saturating_since(began)).to_string();
-        let events = &self.stored.events;
-        let numbers = events.len().to_string().len();
-        let times = events.iter().map(|stored| time(stored).len()).max().unwrap_or_default();
         let lines: Vec<_> = self.lines().collect();
-        let width =
-            lines.iter().map(|(_, line)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or_default();
-        for (stored, line) in lines {
-            write!(f, "{:>numbers$}  {:<times$}  ", stored.seq.get(), time(stored))?;
-            match self.source(stored.seq).filter(|_| f.alternate()) {
-                Some(source) => writeln!(f, "{line:<width$}  {source}")?,
-                None => writeln!(f, "{line}")?,
-            }
-        }
-        Ok(())
+        write_lines(f, self.began(), &lines, |stored| self.source(stored.seq))
     }
+}
+
+/// The names of the activities that were scheduled or registered so far, for later events that are about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ActivityNames(BTreeMap<CommandId, Name>);
+
+impl ActivityNames {
+    fn note(&mut self, event: &Event) {
+        if let Event::ActivityScheduled { id, activity, .. }
+        | Event::CompensationRegistered { id, activity, .. } = event
+        {
+            self.0.insert(*id, activity.clone());
+        }
+    }
+
+    /// The name of the activity that an event is about, if the event itself does not contain it.
+    fn of(&self, event: &Event) -> Option<&str> {
+        let has_it = matches!(event, Event::ActivityScheduled { .. } | Event::CompensationRegistered { .. });
+        event.call().filter(|_| !has_it).and_then(|id| self.0.get(&id)).map(Name::as_str)
+    }
+}
+
+/// An event as text, without its number and time.
+fn line(
+    stored: &StoredEvent,
+    event: &Result<Event, wire::WireError>,
+    names: &ActivityNames,
+    began: Timestamp,
+) -> String {
+    match event {
+        Ok(event) => Words { event, activity: names.of(event), began: Some(began) }.to_string(),
+        Err(error) => format!("{} cannot be read: {error}", stored.kind),
+    }
+}
+
+/// Writes lines with their numbers and times and, in the alternate form, the source lines.
+fn write_lines<'a>(
+    f: &mut fmt::Formatter<'_>,
+    began: Timestamp,
+    lines: &[(&StoredEvent, String)],
+    source: impl Fn(&StoredEvent) -> Option<&'a str>,
+) -> fmt::Result {
+    let time = |stored: &StoredEvent| Span(stored.at.saturating_since(began)).to_string();
+    let numbers = lines.last().map_or(0, |(last, _)| last.seq.get().to_string().len());
+    let times = lines.iter().map(|(stored, _)| time(stored).len()).max().unwrap_or_default();
+    let width = lines.iter().map(|(_, line)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or_default();
+    for (stored, line) in lines {
+        write!(f, "{:>numbers$}  {:<times$}  ", stored.seq.get(), time(stored))?;
+        match source(stored).filter(|_| f.alternate()) {
+            Some(source) => writeln!(f, "{line:<width$}  {source}")?,
+            None => writeln!(f, "{line}")?,
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod carried;
 pub(crate) mod child_outcomes;
 pub(crate) mod children;
 mod decision;
+mod left;
 pub(crate) mod pending;
 #[cfg(test)]
 mod properties;
@@ -21,6 +22,7 @@ mod waits;
 use crate::log::past_event::PastEvent;
 use crate::observe::spans::in_pass;
 use crate::run::children::ChildRequest;
+use crate::run::left::Left;
 use crate::run::state::RunState;
 use crate::run::succession::Successor;
 use crate::run::turn::Turn;
@@ -64,8 +66,8 @@ pub(crate) struct Run {
     /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
     /// runs have none.
     adoption: Option<Box<Event>>,
-    /// Signals that the code has not taken, once it is over: they are for a successor.
-    left: Vec<Event>,
+    /// What the code has not taken, once it is over: it is for a successor.
+    left: Left,
 }
 
 /// The result of one change of a run. Its events are already applied to the run's state.
@@ -78,8 +80,6 @@ pub(crate) struct Progress {
     pub(crate) requests: Vec<ChildRequest>,
     /// The queue for which the store has to be asked before its code can go on.
     pub(crate) wanted_queue: Option<Name>,
-    /// The calls of its children that were not bound when it continued.
-    pub(crate) orphans: Vec<CommandId>,
     /// The run that continues this one, if the run ended in that way.
     pub(crate) successor: Option<Box<Successor>>,
     /// The activities that its events say have failed, for the worker's log.
@@ -133,7 +133,14 @@ impl Progress {
 impl Run {
     fn new(id: RunId) -> Self {
         let state = RunState::new(id);
-        Self { state, program: None, diagnosis: None, held_steps: None, adoption: None, left: Vec::new() }
+        Self {
+            state,
+            program: None,
+            diagnosis: None,
+            held_steps: None,
+            adoption: None,
+            left: Left::default(),
+        }
     }
 
     /// Starts a run whose workflow this worker does not know: only its start is logged.
@@ -190,7 +197,7 @@ impl Run {
         }
         // What a worker that took the run over logs first precedes the resolution.
         let seq = if self.adoption.is_some() { self.state.next_seq().next() } else { self.state.next_seq() };
-        match self.poll(seq, at, &resolution) {
+        match self.poll(seq, at, &resolution, 0) {
             Ok(decisions) => {
                 self.log(at, resolution, progress);
                 self.decide(at, decisions, progress);
@@ -271,7 +278,8 @@ impl Run {
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         let updates = state.updates.bytes() + state.updates.len() * ENTRY_BYTES;
-        2 * input + state.payload_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + code
+        let left = self.left.bytes();
+        2 * input + state.payload_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + left + code
     }
 
     /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes
@@ -281,7 +289,7 @@ impl Run {
         if self.state.ending.is_some() && self.state.retry.is_none() {
             return Some(Reply::Ending);
         }
-        if self.state.updates.is_full(request) {
+        if self.state.updates.is_full(request) || self.has_no_room_for(request) {
             return Some(Reply::TooMany);
         }
         let refusal = self.program.as_ref()?.refusal(update, request)?;
@@ -340,8 +348,14 @@ impl Run {
         }
     }
 
-    /// Passes a resolution to the program. After an error the run has no program.
-    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) -> Result<Decisions, Fault> {
+    /// Passes a resolution to the program, after which so many wait. After an error the run has no program.
+    fn poll(
+        &mut self,
+        seq: EventSeq,
+        at: Timestamp,
+        resolution: &Event,
+        waiting: usize,
+    ) -> Result<Decisions, Fault> {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow).into());
         };
@@ -349,6 +363,11 @@ impl Run {
         let pass = || program.apply(seq, at, resolution, Locals::default());
         let decided =
             in_pass(of, &propagator, pass, |decided| decided.as_ref().map_or(&[], Decisions::links));
+        let decided =
+            decided.and_then(|decisions| match self.leaves_too_much(at, resolution, &decisions, waiting) {
+                Some(problem) => Err(problem.into()),
+                None => Ok(decisions),
+            });
         if decided.is_err() {
             self.program = None;
         }
@@ -373,7 +392,6 @@ impl Run {
             // Nothing follows the end of a run.
             self.log_published(at, progress);
             self.leave_behind(left);
-            self.leave_waiting();
             let outcome = match how {
                 How::Returned(outcome) => outcome,
                 How::Continued(input) => return self.continue_as_new(at, input, carried, progress),
@@ -381,7 +399,8 @@ impl Run {
             let undoes = !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
             let waits = !self.state.rounds.is_empty() || self.state.children.delay_the_end();
             if undoes || waits {
-                self.log(at, Event::RunEnding { outcome }, progress);
+                let left = self.left_for_the_log(&outcome);
+                self.log(at, Event::RunEnding { outcome, left }, progress);
             } else {
                 self.close(at, outcome, progress);
             }
@@ -406,7 +425,7 @@ impl Run {
             let PastEvent { seq, at, event: resolution } =
                 self.state.waiting[self.state.waiting.len() - left].clone();
             progress.forget_step(&resolution);
-            let decisions = match self.poll(seq, at, &resolution) {
+            let decisions = match self.poll(seq, at, &resolution, left - 1) {
                 Ok(decisions) => decisions,
                 Err(fault) => {
                     stalled_again = Some(progress.stalled_by(&fault));
@@ -475,8 +494,10 @@ impl Run {
                     self.log(at, Event::CompensationScheduled { id }, progress);
                 }
                 (None, Some(round), _) => {
-                    let ended =
-                        Event::CompensationsEnded { id: round.id, uncompensated: round.failed.clone() };
+                    let ended = Event::CompensationsEnded {
+                        id: round.id,
+                        uncompensated: round.failed.list().to_vec(),
+                    };
                     self.take_in(at, ended, progress);
                 }
                 (None, None, Some(outcome)) => self.close(at, Outcome::clone(outcome), progress),

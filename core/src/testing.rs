@@ -251,6 +251,11 @@ impl RunFixture {
         }
     }
 
+    /// From now on not every group is checked.
+    pub(crate) fn check_no_more(&mut self) {
+        self.checked = false;
+    }
+
     /// Checks the invariants that hold after every group.
     pub(crate) fn check(&self) {
         self.check_fold();

@@ -24,8 +24,8 @@ pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
             let end = theirs.last().and_then(|run| run.events().last());
             let is_told_right = match told {
                 Some(told) => tells(told, end, key.is_some()),
-                // A child with a key may never have been started, if its parent went on as another run.
-                None if end.is_none() => key.is_some() && holder.is_continued(),
+                // If its parent went on as another run, that may have been told that another run has the key.
+                None if end.is_none() => key.is_some() && is_refused(&by_id, holder, *child),
                 None => {
                     // One that nothing holds gets its policy at the end of the run, without an event.
                     let is_let_go = *at_end != ChildPolicy::RequestAndWait || waits_for_nothing(holder);
@@ -47,6 +47,23 @@ pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
     }
 }
 
+/// Whether a run that goes on was told that a child could not be started, which its predecessor had given up.
+fn is_refused<'a>(by_id: &BTreeMap<RunId, &'a RunView>, mut holder: &'a RunView, child: RunId) -> bool {
+    while let Some(Event::RunContinued { successor, .. }) = holder.events().last()
+        && let Some(next) = by_id.get(successor)
+        && let Some(call) = next.events().find_map(|event| match event {
+            Event::ChildCarried { id, child: other, given_up: Some(_), .. } if *other == child => Some(*id),
+            _ => None,
+        })
+    {
+        if next.events().any(|event| event.is_outcome() && event.call() == Some(call)) {
+            return true;
+        }
+        holder = next;
+    }
+    false
+}
+
 /// The last run that has a child, and its call: the run that started it, or the last one to which it was carried.
 fn last_holder<'a>(
     by_id: &BTreeMap<RunId, &'a RunView>,
@@ -56,7 +73,8 @@ fn last_holder<'a>(
     while let Some(Event::RunContinued { successor, .. }) = holder.events().last()
         && let Some(next) = by_id.get(successor)
         && let Some(carried) = next.events().find_map(|event| match event {
-            Event::ChildCarried { id, child: carried, .. } if *carried == child => Some(*id),
+            // One that was given up is none of the run that goes on.
+            Event::ChildCarried { id, child: carried, given_up: None, .. } if *carried == child => Some(*id),
             _ => None,
         })
     {

@@ -69,7 +69,9 @@ async fn read_after(
     let waiting = get::<Option<i64>>(head, 3)?.map_or(0, |_| rows.len());
     let has_next_page = waiting > messages.len();
     let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot: snapshot.clone(), last: 0 });
-    if let Some(last) = messages.last() {
+    if let Some(until) = rows.get(messages.len()).map(until).transpose()?.flatten() {
+        paging.last = until;
+    } else if let Some(last) = messages.last() {
         paging.last = last.number.get().cast_signed();
     }
     // After a read of several pages, messages that were committed since the first page may be waiting.
@@ -120,7 +122,12 @@ fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-/// The message in a row; `None` if its body exceeds the limit of bytes, or if the inbox is empty.
+/// The number up to which a page goes that is over before the inbox is, if the row says that.
+fn until(row: &PgRow) -> Result<Option<i64>, StoreError> {
+    Ok(if get::<Option<Uuid>>(row, 4)?.is_none() { get(row, 3)? } else { None })
+}
+
+/// The message in a row; `None` if its body exceeds the limit of bytes, or if the row has none.
 fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
     let Some(body) = get::<Option<&[u8]>>(row, 6)? else { return Ok(None) };
     Ok(Some(InboxMessage {

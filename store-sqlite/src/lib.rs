@@ -53,6 +53,7 @@ mod inbox;
 mod lease;
 mod notice;
 mod options;
+mod panics;
 mod place;
 mod query;
 mod readers;
@@ -62,6 +63,8 @@ mod sent;
 mod store;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod transaction;
 mod turn;
 mod values;

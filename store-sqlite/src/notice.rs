@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 
 use crate::connection::{Connection, sql};
 use crate::file::File;
+use crate::panics::caught;
 use crate::transaction::Transaction;
 use crate::values::get;
 
@@ -125,7 +126,7 @@ impl Watcher {
                 std::thread::park_timeout(RETRY_AFTER);
                 continue;
             }
-            let pause = match runtime.block_on(self.news(notices.process)) {
+            let pause = match runtime.block_on(caught(self.news(notices.process))) {
                 Ok(hints) => {
                     notices.send(&hints);
                     ASK_EVERY

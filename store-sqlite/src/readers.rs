@@ -1,5 +1,8 @@
 //! Connections that read, shared by all of a process. Readers see what is committed, and block nobody. It must not know what is
 //! read.
+//!
+//! A read is part of its caller's future, and so is its panic: it unwinds there and nowhere else. No transaction is open between two
+//! statements, so the connection goes back unless a statement was under way.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

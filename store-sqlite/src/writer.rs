@@ -2,7 +2,8 @@
 //! must not know what a call does.
 //!
 //! A commit waits for the disk, whatever it contains; so calls that come meanwhile wait, and are executed together. Each one has
-//! a savepoint of its own, so that a call which is refused does not undo its neighbours. All are answered after the commit. Since
+//! a savepoint of its own, so that a call which is refused, or panics, does not undo its neighbours. Only if the connection fails
+//! under it is nothing of the transaction written, and its neighbours are to ask again. All are answered after the commit. Since
 //! transactions are serial, within a process by this thread and between processes by the [queue](crate::turn), no call meets
 //! another one half-way: there are no locks on rows, and what a call has read does not change before it writes.
 
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Connection, sql};
 use crate::file::File;
 use crate::notice::Notices;
+use crate::panics::caught;
 use crate::place::{self, Identity};
 use crate::schema;
 use crate::transaction::{Transaction, distinct};
@@ -126,7 +128,7 @@ where
     fn execute<'a>(&'a mut self, transaction: &'a mut Transaction) -> LocalBoxFuture<'a, bool> {
         Box::pin(async move {
             let Some(call) = self.call.take() else { return false };
-            let outcome = call(transaction).await;
+            let outcome = caught(call(transaction)).await;
             let is_ok = outcome.is_ok();
             self.outcome = Some(outcome);
             is_ok
@@ -138,9 +140,11 @@ where
     }
 
     fn answer(self: Box<Self>, failed: Option<&StoreError>) {
-        let outcome = match failed {
-            Some(error) => Err(repeated(error)),
-            None => self.outcome.unwrap_or_else(|| Err(gone())),
+        let outcome = match (self.outcome, failed) {
+            // A call that panicked is told so itself.
+            (Some(Err(own @ StoreError::Corrupt { .. })), Some(_)) => Err(own),
+            (_, Some(error)) => Err(repeated(error)),
+            (outcome, None) => outcome.unwrap_or_else(|| Err(gone())),
         };
         // An error means that the caller does not wait any more.
         drop(self.answer.send(outcome));
@@ -168,7 +172,7 @@ impl Thread {
             let turn = queue.wait();
             let mut done = Vec::new();
             let outcome = match &turn {
-                Ok(_) => runtime.block_on(self.transact(&mut done)),
+                Ok(_) => runtime.block_on(caught(self.transact(&mut done))),
                 Err(error) => Err(self.file.unavailable("the queue of its processes", error)),
             };
             drop(turn);
@@ -248,7 +252,7 @@ impl Thread {
                 transaction.execute(sql("savepoint call")).await?;
             }
             let keeps = job.execute(transaction).await;
-            let failure = job.error().filter(|_| transaction.has_failed()).map(repeated);
+            let failure = job.error().filter(|_| transaction.has_failed()).map(for_neighbours);
             done.push(job);
             if let Some(error) = failure {
                 return Err(error);
@@ -283,6 +287,14 @@ fn gone() -> StoreError {
 
 fn cannot_start(error: &std::io::Error) -> StoreError {
     StoreError::unavailable(format!("the thread that writes cannot be started: {error}"))
+}
+
+/// The error of a call that failed with its connection, for the other calls of its transaction: they are not at fault.
+fn for_neighbours(error: &StoreError) -> StoreError {
+    if let StoreError::Corrupt { reason } = error {
+        return StoreError::unavailable(format!("another request of the same transaction failed: {reason}"));
+    }
+    repeated(error)
 }
 
 /// The error of a transaction, for each of its calls.

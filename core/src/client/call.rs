@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::batch::Batcher;
-use crate::client::info::{RunInfo, RunStatus};
+use crate::client::info::RunInfo;
 use crate::client::known_types::KnownTypes;
 use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
@@ -24,16 +24,11 @@ use crate::data::payload::{Payload, PayloadError, payload_too_large};
 use crate::data::shards::Shards;
 use crate::data::time::Timestamp;
 use crate::data::trace_context::TraceContext;
-use crate::data::wait::Wait;
 use crate::error::Error;
 use crate::guard::caught;
 use crate::history::{Event, History, HistoryEvent};
 use crate::host::{Host, StoreClock};
-use crate::log::past_event::PastEvent;
-use crate::log::stored_history::decode;
 use crate::observe::spans::Propagator;
-use crate::run::WAITS_SHOWN;
-use crate::run::state::RunState;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::history::{Load, RunHistory};
@@ -357,21 +352,6 @@ impl ClientShared {
         }
     }
 
-    /// Describes the current run of a run's chain, with what its history says that it waits for, if its row does not say so.
-    pub(crate) async fn describe_with_history(&self, run: RunId) -> Result<RunInfo, Error> {
-        let mut info = self.describe_current(run).await?;
-        if info.status != RunStatus::Running || !info.waits.is_empty() {
-            return Ok(info);
-        }
-        let bytes = limits::WAITS_HISTORY_BYTES_MAX;
-        let load = Load { runs: vec![info.run_id], after: None, bytes };
-        let loaded = self.retry(|| self.store.query().load(&load)).await?;
-        if let Some(history) = loaded.histories.first().filter(|_| loaded.cut.is_none()) {
-            info.waits = logged_waits(history);
-        }
-        Ok(info)
-    }
-
     /// Reads a run's whole history, part by part.
     pub(crate) async fn history(&self, run: RunId) -> Result<History, Error> {
         let mut history = RunHistory { run, frames: Vec::new() };
@@ -390,18 +370,4 @@ impl ClientShared {
         }
         History::new(&history)
     }
-}
-
-/// What a run waits for according to its history. One that this build cannot read says nothing.
-fn logged_waits(history: &RunHistory) -> Vec<Wait> {
-    let mut state = RunState::new(history.run);
-    for past in decode(history) {
-        match past {
-            Ok(PastEvent { at, event, seq }) if state.closed.is_none() && seq == state.next_seq() => {
-                state.apply(at, &event);
-            }
-            Ok(_) | Err(_) => return Vec::new(),
-        }
-    }
-    state.waits(WAITS_SHOWN)
 }

@@ -6,8 +6,8 @@ use crate::client::Client;
 use crate::data::id::{EventSeq, RunId};
 use crate::data::limits;
 use crate::error::Error;
-use crate::history::History;
 use crate::history::event::HistoryEvent;
+use crate::history::{History, LastEvents};
 use crate::store::history::{Load, RunHistory};
 
 /// A part of a history, made by [`Client::history_page`], which has an example.
@@ -71,5 +71,45 @@ impl Client {
         }
         let events = History::new(&RunHistory { run, frames })?.events()?;
         Ok(HistoryPage { events, is_last: loaded.cut.is_none() })
+    }
+
+    /// Returns the last events of a run, at most `limit` of them, for people. The history is read in parts of about 1 MiB, and
+    /// no more than these events is kept, however long it is.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let run = client.start_named("order", serde_json::json!(7)).await?.run_id();
+    /// let last = client.last_events(run, 20).await?;
+    /// assert!(last.is_empty() && last.skipped() == 0); // No worker has begun this run.
+    /// print!("{last}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    /// * Any other error: a group of events is damaged.
+    pub async fn last_events(&self, run: RunId, limit: usize) -> Result<LastEvents, Error> {
+        let (mut last, mut after) = (LastEvents::of(run, limit), None);
+        loop {
+            let load = Load { runs: vec![run], after, bytes: limits::HISTORY_PAGE_BYTES };
+            let loaded = self.shared.retry(|| self.shared.store.query().load(&load)).await?;
+            for part in &loaded.histories {
+                last.take(part)?;
+                after = part.frames.last().map(|frame| frame.seq).or(after);
+            }
+            if loaded.cut.is_none() {
+                break;
+            }
+        }
+        if last.is_empty() {
+            // A run that no worker has begun has no events; a run that does not exist is an error.
+            self.shared.describe(run).await?;
+        }
+        Ok(last)
     }
 }

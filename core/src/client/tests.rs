@@ -1,5 +1,6 @@
 //! Tests of the client, with a scripted store and in virtual time. They must not need a worker.
 
+mod described;
 pub(crate) mod fake;
 mod local;
 mod queues;

@@ -55,6 +55,25 @@ pub struct KnownMessage {
     pub at: Timestamp,
 }
 
+/// Messages that the code of a run has not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftMessages(pub Vec<MessageId>);
+
+impl LeftMessages {
+    /// How many bytes each of them takes.
+    const BYTES: usize = 16;
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|message| message.as_u128().to_be_bytes()).collect()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `None` if the length does not fit.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let message = |bytes: &[u8]| Some(MessageId::from_u128(u128::from_be_bytes(bytes.try_into().ok()?)));
+        bytes.chunks(Self::BYTES).map(message).collect::<Option<_>>().map(Self)
+    }
+}
+
 /// Messages that the runs of a chain have logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownMessages(pub Vec<KnownMessage>);

@@ -54,6 +54,10 @@ impl fmt::Display for ChildPolicy {
     }
 }
 
+/// What is asked of a child that its parent has given up before it was known whether the child exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp(pub ChildPolicy);
+
 /// The parent of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {

@@ -109,7 +109,9 @@ impl Failure {
 
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.message.len() + self.details.as_ref().map_or(0, |details| details.bytes().len())
+        let own = self.type_name.len() + self.message.len();
+        let details = self.details.as_ref().map_or(0, |details| details.bytes().len());
+        own + details + self.cause.as_ref().map_or(0, |cause| cause.bytes())
     }
 
     /// The failure as it is recorded: overlong texts, chains of causes and details are cut, and the message says so.

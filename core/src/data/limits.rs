@@ -32,6 +32,15 @@ pub(crate) const CHILDREN_CARRIED_MAX: usize = 1_000;
 /// How many bytes their outcomes may have together that the run has and has not taken: 32 MiB.
 pub(crate) const CHILDREN_CARRIED_BYTES_MAX: usize = 32 << 20;
 
+/// How many bytes of signals and updates a run may leave to the one that continues it: 64 MiB, about as much as the commands of
+/// one poll, because the end of the one and the beginning of the other are written in one commit. A run that would leave more
+/// stalls before its end; signals that arrive later are undelivered.
+pub(crate) const LEFT_BYTES_MAX: usize = 64 << 20;
+
+/// How many bytes the failures of compensations may have together that the end of a run, or of a round, repeats: 8 MiB. Of
+/// further ones it names the activity; the history has them.
+pub(crate) const UNCOMPENSATED_BYTES_MAX: usize = 8 << 20;
+
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
@@ -156,6 +165,9 @@ pub(crate) const HISTORY_PAGE_BYTES: usize = 1 << 20;
 
 /// How many bytes of a running run's history a client reads to say what the run waits for: 1 MiB.
 pub(crate) const WAITS_HISTORY_BYTES_MAX: usize = 1 << 20;
+
+/// How often a client reads on in such a history because the run went on meanwhile: 3 times.
+pub(crate) const WAITS_READS_MAX: usize = 3;
 
 /// How long a processor works on runs before it turns to heartbeats, appends and effects. A poll that takes longer
 /// is not interrupted.

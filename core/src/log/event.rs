@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::table::events;
 use crate::data::attributes::Attributes;
-use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
-use crate::data::child::ChildPolicy;
+use crate::data::chain::{ChainLink, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;

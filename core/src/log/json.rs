@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::table::events;
 use crate::data::attributes::Attributes;
-use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
-use crate::data::child::ChildPolicy;
+use crate::data::chain::{ChainLink, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -88,6 +88,7 @@ as_json! {
     String => |text| text.as_str().into();
     MessageId => |message| uuid::Uuid::from_u128(message.as_u128()).to_string().into();
     ChildPolicy => |policy| policy.name().into();
+    GivenUp => |given_up| given_up.0.name().into();
     Timestamp => |at| time(*at);
     Duration => |time| time.as_secs_f64().into();
     Payload => |payload| json!(payload);
@@ -96,6 +97,7 @@ as_json! {
     Uncompensated => |left| json!(left);
     ChainLink => |link| json!(link);
     KnownMessages => |known| known.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    LeftMessages => |left| left.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     Box<TraceContext> => |trace| trace.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     Box<RunRetry> => |retry| json!({ "attempt": retry.attempt, "policy": policy(&retry.policy) });
 }

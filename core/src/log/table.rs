@@ -223,6 +223,9 @@ macro_rules! events {
             deadline: Option<Timestamp>,
             /// When the child is ended without asking its code, if it is not over, in that case.
             grace_until: Option<Timestamp>,
+            /// What is asked of the child as soon as it is known to exist, if the code did not carry it along: the run has it for that
+            /// alone.
+            given_up: Option<GivenUp>,
         }
         /// A child with a key was started: no other run has its key.
         "child.bound" 1 => ChildBound = 35: Note, Nothing {
@@ -357,6 +360,8 @@ macro_rules! events {
         "run.ending" 1 => RunEnding = 20: Decision, Ending {
             /// What the workflow returned.
             outcome: Outcome,
+            /// The signals and updates that it has not taken, if the run may be tried again: they go along to the next attempt.
+            left: Option<LeftMessages>,
         }
         /// The run registered an activity that is executed if the run fails or is cancelled.
         "compensation.registered" 1 => CompensationRegistered = 21: Decision, Nothing {

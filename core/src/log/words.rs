@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::table::events;
 use crate::data::attributes::Attributes;
-use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
-use crate::data::child::ChildPolicy;
+use crate::data::chain::{ChainLink, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -62,6 +62,7 @@ impl fmt::Display for Words<'_> {
                 "fire_at" => write!(f, " until {text}")?,
                 "retry_at" => write!(f, ", again at {text}")?,
                 "failure" | "reason" => write!(f, ": {text}")?,
+                "given_up" => write!(f, ", given up: {text}")?,
                 "released" => write!(f, " {text} released")?,
                 "uncompensated" => write!(f, "; compensation {text}")?,
                 "skipped" => write!(f, "; compensation {text} left out")?,
@@ -152,6 +153,8 @@ as_texts! {
     };
     Box<RunRetry> => |retry, _words| vec![retry.attempt.to_string()];
     KnownMessages => |known, _words| vec![known.0.len().to_string()];
+    LeftMessages => |left, _words| vec![left.0.len().to_string()];
+    GivenUp => |given_up, _words| vec![given_up.0.to_string()];
     // The usual policy is not shown.
     ChildPolicy => |policy, _words| {
         let shown = (*policy != ChildPolicy::default()).then(|| policy.to_string());
@@ -261,7 +264,8 @@ mod tests {
             cancelled(Some("no need".to_owned()), vec![failed("refund"), failed("release")]),
             "run.cancelled: no need; compensation refund: broken pipe (io); compensation release: broken pipe (io)"
         );
-        let completed = |result| Event::RunEnding { outcome: Outcome::Completed(result) }.to_string();
+        let completed =
+            |result| Event::RunEnding { outcome: Outcome::Completed(result), left: None }.to_string();
         assert_eq!(completed(Payload::encode(&()).unwrap()), "run.ending completed");
         assert_eq!(completed(Payload::encode(&7).unwrap()), "run.ending completed 7");
     }

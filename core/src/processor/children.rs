@@ -2,7 +2,7 @@
 //! ended. It must not know what a run makes of an outcome.
 
 use crate::data::attributes::Attributes;
-use crate::data::child::{ChildPolicy, Parent};
+use crate::data::child::Parent;
 use crate::data::derived::derived_u128;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, MessageId, RunId};
@@ -17,7 +17,6 @@ use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
-use crate::processor::group::Group;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::run::children::{ChildRequest, KeyedStart, PendingChild, Request};
@@ -34,8 +33,6 @@ pub(crate) struct ChildStart {
     pub(crate) parent: RunId,
     /// The parent's durable call.
     pub(crate) call: CommandId,
-    /// What becomes of the child at the end of its parent.
-    pub(crate) at_end: ChildPolicy,
     pub(crate) submission: Submission,
 }
 
@@ -52,13 +49,13 @@ type Trace<'a> = Option<&'a TraceContext>;
 
 /// The start of the child that an event decides.
 pub(super) fn start_of(parent: RunId, trace: Trace<'_>, event: &Event) -> Option<Start> {
-    let Event::ChildStarted { id, child, workflow, input, key, at_end, deadline, grace_until } = event else {
+    let Event::ChildStarted { id, child, workflow, input, key, at_end: _, deadline, grace_until } = event
+    else {
         return None;
     };
     let parent = Parent { run: parent, call: *id };
     let (child, key, deadline, grace_until) = (*child, key.as_deref(), *deadline, *grace_until);
-    let at_end = *at_end;
-    let started = Started { parent, child, workflow, input, key, at_end, deadline, grace_until, trace };
+    let started = Started { parent, child, workflow, input, key, deadline, grace_until, trace };
     Some(match key {
         None => Start::Message(SentMessage {
             message: start_message(child),
@@ -77,12 +74,12 @@ fn unbound_starts(state: &RunState) -> Vec<Effect> {
     let unbound = state.children.iter().filter_map(|(id, child)| Some((id, child, child.unbound.as_ref()?)));
     unbound
         .map(|(call, pending, start)| {
-            let PendingChild { child, workflow, at_end, .. } = pending;
-            let (parent, child, at_end) = (Parent { run: state.id, call }, *child, *at_end);
+            let PendingChild { child, workflow, .. } = pending;
+            let (parent, child) = (Parent { run: state.id, call }, *child);
             let KeyedStart { key, input, deadline, grace_until } = &**start;
             let (key, deadline, grace_until) = (Some(key.as_str()), *deadline, *grace_until);
             let trace = state.trace.as_deref();
-            Started { parent, child, workflow, input, key, at_end, deadline, grace_until, trace }.submitted()
+            Started { parent, child, workflow, input, key, deadline, grace_until, trace }.submitted()
         })
         .collect()
 }
@@ -94,7 +91,6 @@ struct Started<'a> {
     workflow: &'a Name,
     input: &'a Payload,
     key: Option<&'a str>,
-    at_end: ChildPolicy,
     deadline: Option<Timestamp>,
     grace_until: Option<Timestamp>,
     trace: Trace<'a>,
@@ -117,7 +113,7 @@ impl Started<'_> {
             }),
         };
         let Parent { run: parent, call } = self.parent;
-        Effect::StartChild(Box::new(ChildStart { parent, call, at_end: self.at_end, submission }))
+        Effect::StartChild(Box::new(ChildStart { parent, call, submission }))
     }
 
     fn body(&self) -> bytes::Bytes {
@@ -230,17 +226,6 @@ impl Recorder<'_> {
         self.start_children(id);
     }
 
-    /// A child is bound whose parent is over, because it continued as new before that was known: what its policy says is asked of it
-    /// now. The successor has nothing to do with it.
-    fn ask_orphan(&mut self, start: &ChildStart) {
-        let ChildStart { parent, call, at_end, submission } = start;
-        if let Some(what) = Request::of(*at_end).filter(|_| self.shards.serves(parent.shard())) {
-            let mut group = Group::new(*parent);
-            group.sent.push(request(*parent, ChildRequest { id: *call, child: submission.run, what }));
-            self.outbox.push(group);
-        }
-    }
-
     /// Delivers the terminations that waited, as soon as all children are bound.
     pub(super) fn take_in_held(&mut self, id: RunId, now: Timestamp) {
         let Some(live) = self.runs.get_mut(id) else { return };
@@ -262,12 +247,8 @@ impl Processor {
     ) {
         let (id, refused) = (start.parent, refusal(start, answer));
         let mut recorder = self.recorder();
-        let Some(live) = recorder.runs.get_mut(id).filter(|live| !live.is_over()) else {
-            if recorder.runs.take_orphan(id, start.call) && refused.is_none() {
-                recorder.ask_orphan(start);
-            }
-            return;
-        };
+        // If it was continued before the answer, its successor has the child, and has submitted the start as well.
+        let Some(live) = recorder.runs.get_mut(id).filter(|live| !live.is_over()) else { return };
         let progress = live.run().child_submitted(now, start.call, refused);
         if progress.events.is_empty() {
             return;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
+use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::data::wait::Wait;
 use crate::log::attempt::Attempt;
@@ -99,6 +100,11 @@ impl Live {
 
     pub(super) fn state(&self) -> &RunState {
         &self.run.state
+    }
+
+    /// Whether a signal that arrives now would have to go along to the next attempt, and there is no room for it.
+    pub(super) fn has_no_room_for(&self, payload: &Payload) -> bool {
+        self.run.has_no_room_for(payload)
     }
 
     /// The run itself. All progress that it makes must be written.

@@ -60,15 +60,8 @@ impl Recorder<'_> {
     }
 
     /// Records the progress of a run: queues its events for the log; its effects wait for the commit.
-    pub(super) fn record(
-        &mut self,
-        id: RunId,
-        mut progress: Progress,
-        consumed: &[MessageRef],
-        now: Timestamp,
-    ) {
+    pub(super) fn record(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         self.runs.work_on(id);
-        self.runs.leave_orphans(id, std::mem::take(&mut progress.orphans));
         let Some(entry) = self.runs.entry(id) else { return };
         let live = &mut *entry.live;
         let mut group = Group::new(id);
@@ -141,6 +134,15 @@ impl Recorder<'_> {
             Message::Cancel { .. } if cancelling => Progress::default(),
             Message::Cancel { reason, .. } => {
                 live.run().resolve(now, Event::CancelRequested { message: message_id, reason })
+            }
+            Message::Signal { ref payload, .. } | Message::RunSignal { ref payload, .. }
+                if live.has_no_room_for(payload) =>
+            {
+                if self.outbox.allows_line("signal.no-room") {
+                    let limit = limits::LEFT_BYTES_MAX;
+                    tracing::warn!(run = %id, limit, "a signal is undelivered: too much goes along to the next attempt of its run");
+                }
+                return self.give_up(id, reference);
             }
             Message::Signal { signal, payload, key, trace } => {
                 let (message, sender) = (message_id, None);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::data::id::{CommandId, RunId, ShardId};
+use crate::data::id::{RunId, ShardId};
 use crate::data::id_map::IdMap;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
@@ -27,8 +27,6 @@ pub(super) struct Runs {
     passed_over: BTreeMap<RunId, Vec<MessageRef>>,
     /// The runs that were continued, as long as a read may still return messages that are for their successors.
     continued: BTreeMap<RunId, Continued>,
-    /// The children of runs that were continued before it was known whether these children exist: they are being started.
-    orphans: BTreeSet<(RunId, CommandId)>,
 }
 
 /// A run that was continued.
@@ -112,7 +110,6 @@ impl Runs {
             left_alone: BTreeMap::new(),
             passed_over: BTreeMap::new(),
             continued: BTreeMap::new(),
-            orphans: BTreeSet::new(),
         }
     }
 
@@ -308,16 +305,6 @@ impl Runs {
         self.in_memory.get_mut(&run).map(InMemory::take_undelivered).unwrap_or_default()
     }
 
-    /// A run is continued while it is not known whether the children of these calls exist.
-    pub(super) fn leave_orphans(&mut self, run: RunId, calls: Vec<CommandId>) {
-        self.orphans.extend(calls.into_iter().map(|call| (run, call)));
-    }
-
-    /// Whether a child was being started when its parent was continued: true once.
-    pub(super) fn take_orphan(&mut self, run: RunId, call: CommandId) -> bool {
-        self.orphans.remove(&(run, call))
-    }
-
     /// The run that receives what was read for `run`: the last one that continues it, as far as the store may not know.
     pub(super) fn current(&self, mut run: RunId) -> RunId {
         while let Some(continued) = self.continued.get(&run) {
@@ -342,7 +329,6 @@ impl Runs {
 
     /// The store refuses the end of a run that was to be continued. Returns the run that was to continue it.
     pub(super) fn undo_continuation(&mut self, run: RunId) -> Option<RunId> {
-        self.orphans.retain(|(parent, _)| *parent != run);
         self.continued.remove(&run).map(|continued| continued.successor)
     }
 

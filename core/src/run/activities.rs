@@ -174,23 +174,13 @@ impl Run {
 impl Progress {
     /// Appends later progress.
     pub(crate) fn append(&mut self, later: Self) {
-        let Self {
-            events,
-            steps,
-            dropped_steps,
-            requests,
-            wanted_queue,
-            orphans,
-            successor,
-            failed,
-            published,
-        } = later;
+        let Self { events, steps, dropped_steps, requests, wanted_queue, successor, failed, published } =
+            later;
         self.events.extend(events);
         self.take_steps(steps, &dropped_steps);
         self.dropped_steps.extend(dropped_steps);
         self.requests.extend(requests);
         self.wanted_queue = self.wanted_queue.take().or(wanted_queue);
-        self.orphans.extend(orphans);
         self.successor = self.successor.take().or(successor);
         self.failed.extend(failed);
         self.publish(published);

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::data::child::{ChildPolicy, GivenUp};
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
 use crate::log::event::Event;
+use crate::run::children::PendingChild;
 use crate::run::state::RunState;
 use crate::workflow::calls::child::CHILD_CANCELLED;
 use crate::workflow::scope::call::Resolution;
 use crate::workflow::scope::carried::CarriedChild;
 
-/// What a successor is told of the children that go along.
+/// What a successor is told of the children that go along, and of those that are not bound.
 #[derive(Debug, Default)]
 pub(super) struct CarriedEvents {
     /// The children, under the first calls of the successor.
@@ -42,12 +44,40 @@ impl RunState {
                 input,
                 deadline: start.as_ref().and_then(|start| start.deadline),
                 grace_until: start.as_ref().and_then(|start| start.grace_until),
+                given_up: None,
             });
             let outcome = outcome.or_else(|| waiting.remove(&call));
             events.outcomes.extend(outcome.and_then(|outcome| outcome_event(id, outcome)));
             id = id.next();
         }
+        for child in self.children.unbound() {
+            events.children.push(given_up(id, child));
+            id = id.next();
+        }
         events
+    }
+}
+
+/// The successor has a child with a key that the run has given up, until it is known whether the child exists: then it asks of the child
+/// what this run has decided.
+fn given_up(id: CommandId, pending: &PendingChild) -> Event {
+    let policy = match pending.decided.unwrap_or(pending.at_end) {
+        // Nothing waits for it.
+        ChildPolicy::RequestAndWait | ChildPolicy::Request => ChildPolicy::Request,
+        policy @ (ChildPolicy::Terminate | ChildPolicy::Leave) => policy,
+    };
+    let start = pending.unbound.as_deref();
+    Event::ChildCarried {
+        id,
+        child: pending.child,
+        workflow: pending.workflow.clone(),
+        on_cancel: policy,
+        at_end: policy,
+        key: start.map(|start| start.key.clone()),
+        input: start.map(|start| start.input.clone()),
+        deadline: start.and_then(|start| start.deadline),
+        grace_until: start.and_then(|start| start.grace_until),
+        given_up: Some(GivenUp(policy)),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct PendingChild {
     /// What becomes of it at the end of its parent.
     pub(crate) at_end: ChildPolicy,
     /// What the parent has decided to become of it: it gave the child up, or asked it to cancel itself.
-    decided: Option<ChildPolicy>,
+    pub(super) decided: Option<ChildPolicy>,
     /// Its start, until it is bound.
     pub(crate) unbound: Option<Box<KeyedStart>>,
 }
@@ -96,9 +96,9 @@ impl Children {
         self.0.as_ref().is_some_and(|pending| pending.unbound > 0)
     }
 
-    /// The calls of the children that are to be started.
-    pub(super) fn unbound(&self) -> impl Iterator<Item = CommandId> {
-        self.iter().filter(|(_, child)| child.unbound.is_some()).map(|(id, _)| id)
+    /// The children that are to be started.
+    pub(super) fn unbound(&self) -> impl Iterator<Item = &PendingChild> {
+        self.iter().map(|(_, child)| child).filter(|child| child.unbound.is_some())
     }
 
     /// Whether the end of the parent waits for any of them.
@@ -164,14 +164,25 @@ impl Children {
         }
     }
 
-    /// The run has a child that its predecessor carried along.
+    /// The run has a child that its predecessor carried along, or has given up.
     fn carry_on(&mut self, event: &Event) {
-        let Event::ChildCarried { id, child, workflow, at_end, key, input, deadline, grace_until, .. } =
-            event
+        let Event::ChildCarried {
+            id,
+            child,
+            workflow,
+            on_cancel: _,
+            at_end,
+            key,
+            input,
+            deadline,
+            grace_until,
+            given_up,
+        } = event
         else {
             return;
         };
-        let (id, child, workflow, at_end, decided) = (*id, *child, workflow.clone(), *at_end, None);
+        let decided = given_up.map(|given_up| given_up.0);
+        let (id, child, workflow, at_end) = (*id, *child, workflow.clone(), *at_end);
         let (deadline, grace_until) = (*deadline, *grace_until);
         let start = key.clone().zip(input.clone());
         let unbound = start.map(|(key, input)| Box::new(KeyedStart { key, input, deadline, grace_until }));

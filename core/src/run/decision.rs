@@ -86,7 +86,7 @@ impl Decision<'_> {
             Self::Command(issued) => issued.command.matches(recorded),
             Self::End(How::Continued(_)) => matches!(recorded, Event::RunContinued { .. }),
             Self::End(How::Returned(outcome)) => match (outcome, recorded) {
-                (_, Event::RunEnding { outcome: recorded }) => {
+                (_, Event::RunEnding { outcome: recorded, .. }) => {
                     std::mem::discriminant(outcome) == std::mem::discriminant(recorded)
                 }
                 (Outcome::Completed(_), Event::RunCompleted { .. })

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::data::call_map::CallMap;
+use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq};
+use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::Uncompensated;
@@ -73,6 +75,58 @@ pub(crate) struct Round {
     pub(crate) id: CommandId,
     /// What is still to be executed, the last first.
     pub(crate) left: CallMap<PendingCompensation>,
-    /// What failed.
-    pub(crate) failed: Vec<Uncompensated>,
+    pub(crate) failed: FailedCompensations,
+}
+
+/// Compensations that failed for good, in the order of their execution. The event at their end repeats their failures, so these
+/// are bounded together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FailedCompensations {
+    list: Vec<Uncompensated>,
+    bytes: usize,
+}
+
+impl FailedCompensations {
+    pub(super) fn push(&mut self, activity: &Name, failure: &Failure) {
+        let bytes = self.bytes + failure.bytes();
+        let failure = if bytes > limits::UNCOMPENSATED_BYTES_MAX && !self.list.is_empty() {
+            let (left_out, max) = (failure.bytes(), limits::UNCOMPENSATED_BYTES_MAX);
+            Failure::new(
+                "left-out",
+                format!(
+                    "{left_out} bytes, left out because the limit is {max} bytes for all: see `compensation.failed` in the history"
+                ),
+            )
+        } else {
+            self.bytes = bytes;
+            failure.clone()
+        };
+        self.list.push(Uncompensated { activity: activity.to_string(), failure });
+    }
+
+    pub(crate) fn list(&self) -> &[Uncompensated] {
+        &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::payload;
+
+    #[test]
+    fn failures_of_many_compensations_are_bounded_and_every_activity_is_named() {
+        let (mut failed, name) = (FailedCompensations::default(), Name::from_static("refund"));
+        let failure = Failure::new("io", "broken pipe").with_details(&"x".repeat(1 << 20));
+        (0..20).for_each(|_| failed.push(&name, &failure));
+        let types = failed.list().iter().map(|failed| failed.failure.type_name.as_str());
+        assert!(types.eq([["io"; 7].as_slice(), &["left-out"; 13]].concat()));
+        assert!(failed.list().iter().all(|failed| failed.activity == "refund"));
+
+        // And one of any size is told
+        let (mut failed, large) =
+            (FailedCompensations::default(), "x".repeat(limits::UNCOMPENSATED_BYTES_MAX));
+        failed.push(&name, &Failure { details: Some(payload(&large)), ..failure });
+        assert_eq!(failed.list()[0].failure.type_name, "io");
+    }
 }

@@ -12,6 +12,7 @@ use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::observe::spans::in_replay;
 use crate::run::decision::Decided;
+use crate::run::left::is_passed_on;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::run::{Progress, Run};
@@ -95,6 +96,9 @@ pub(crate) struct Replay {
     locals: Vec<PastEvent>,
     /// Decisions of the program that are not compared with the log yet.
     decided: Decided,
+    /// What arrived so far that a successor could take, of a run that may be tried again: the end of its code says what of it goes
+    /// along.
+    arrived: Vec<Event>,
     /// Its steps are those that were requested and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
@@ -114,6 +118,7 @@ impl Replay {
             due: Vec::new(),
             locals: Vec::new(),
             decided: Decided::default(),
+            arrived: Vec::new(),
             progress: Progress::default(),
             diverged: None,
             unknown: false,
@@ -197,8 +202,8 @@ impl Replay {
 
     /// Compares a recorded decision with the program's next one.
     fn confirm(&mut self, past: &PastEvent) {
-        if let Event::RunEnding { .. } = &past.event {
-            self.run.leave_waiting();
+        if let Event::RunEnding { left, .. } = &past.event {
+            self.run.leave_logged(std::mem::take(&mut self.arrived), left.as_ref());
         }
         // After `RunEnding` the engine decides the terminal event, not the program.
         // After a grace the code is not asked.
@@ -216,6 +221,10 @@ impl Replay {
         let queued = self.run.state.queues_for(&past.event);
         self.run.leave_late(&past.event);
         self.run.state.apply(past.at, &past.event);
+        let (state, arrived) = (&self.run.state, &past.event);
+        if state.retry.is_some() && state.ending.is_none() && is_passed_on(arrived) {
+            self.arrived.push(arrived.clone());
+        }
         if queued {
             // The outcome of a step is known from now on, however long the program does not take it.
             self.progress.forget_step(&past.event);
@@ -272,11 +281,7 @@ impl Replay {
                     sources.extend(output.issued.iter().map(|issued| (issued.command.id(), issued.source)));
                     sources.extend(output.steps.iter().map(|(id, step)| (id, step.source)));
                 }
-                let end = decisions.end.map(|end| {
-                    self.run.leave_behind(end.left);
-                    end.how
-                });
-                self.decided.add(output.issued, end);
+                self.decided.add(output.issued, decisions.end.map(|end| end.how));
                 self.progress.take_steps(output.steps, &output.dropped_steps);
                 if let Some(unclaimed) = output.locals.take_unclaimed() {
                     self.unclaimed(&unclaimed);

@@ -22,7 +22,9 @@ use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::observe::spans::OfRun;
 use crate::run::children::Children;
-use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask, Round};
+use crate::run::pending::{
+    FailedCompensations, LastFailure, PendingActivity, PendingCompensation, PendingTask, Round,
+};
 use crate::run::unanswered::Unanswered;
 use crate::store::append::ClosedStatus;
 
@@ -75,9 +77,8 @@ pub(crate) struct RunState {
     pub(crate) rounds: VecDeque<Round>,
     /// The one that is executed.
     pub(crate) compensating: Option<CommandId>,
-    /// What failed, in the rounds as well.
-    #[expect(clippy::box_collection, reason = "most runs have none, and every run is smaller by 16 bytes")]
-    uncompensated: Option<Box<Vec<Uncompensated>>>,
+    /// What failed, in the rounds as well. Boxed, because most runs have none.
+    uncompensated: Option<Box<FailedCompensations>>,
     /// The request to cancel; that of a deadline has no reason. Boxed, because few runs have one.
     pub(crate) cancel: Option<Box<CancelRequest>>,
     /// Boxed, because few runs have them.
@@ -276,7 +277,7 @@ impl RunState {
 
     /// The compensations that failed for good.
     pub(crate) fn uncompensated(&self) -> Vec<Uncompensated> {
-        self.uncompensated.as_deref().cloned().unwrap_or_default()
+        self.uncompensated.as_deref().map(|failed| failed.list().to_vec()).unwrap_or_default()
     }
 
     /// Applies the next event.
@@ -368,7 +369,7 @@ impl RunState {
             Event::CompensationDiscarded { id } => self.discard(*id),
             Event::CompensationsBegun { id } => self.begin_round(*id),
             Event::CompensationsEnded { id, .. } => self.rounds.retain(|round| round.id != *id),
-            Event::RunEnding { outcome } => self.end(outcome),
+            Event::RunEnding { outcome, .. } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),
             Event::RunCompleted { .. } => self.close(ClosedStatus::Completed),
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
@@ -584,7 +585,7 @@ impl RunState {
 
     fn begin_round(&mut self, id: CommandId) {
         let left = std::mem::take(&mut self.compensations);
-        self.rounds.push_back(Round { id, left, failed: Vec::new() });
+        self.rounds.push_back(Round { id, left, failed: FailedCompensations::default() });
     }
 
     fn compensate(&mut self, id: CommandId) {
@@ -597,11 +598,10 @@ impl RunState {
 
     fn compensation_failed(&mut self, id: CommandId, failure: &Failure) {
         if let Some(activity) = self.remove_activity(id) {
-            let uncompensated = Uncompensated { activity: activity.name.into(), failure: failure.clone() };
             if let Some(round) = self.rounds.front_mut() {
-                round.failed.push(uncompensated.clone());
+                round.failed.push(&activity.name, failure);
             }
-            self.uncompensated.get_or_insert_default().push(uncompensated);
+            self.uncompensated.get_or_insert_default().push(&activity.name, failure);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::run::carried::CarriedEvents;
+use crate::run::left::message_of;
 use crate::run::state::RunState;
 use crate::run::{Progress, Run};
 use crate::workflow::program::Programs;
@@ -92,7 +93,7 @@ impl Run {
 
     /// When the next attempt begins, if there is one. A run that was asked to cancel itself, or whose deadline has passed, is not
     /// tried again.
-    fn next_attempt_at(&self, at: Timestamp, failure: &Failure) -> Option<Timestamp> {
+    pub(super) fn next_attempt_at(&self, at: Timestamp, failure: &Failure) -> Option<Timestamp> {
         let may_go_on = self.state.cancel.is_none() && self.state.timed_out().is_none();
         let retry = self.state.retry.as_ref().filter(|_| may_go_on)?;
         let seed = self.state.id.as_u128() as u64;
@@ -100,27 +101,8 @@ impl Run {
         Some(at.saturating_add(delay))
     }
 
-    /// Keeps signals that the code has not taken, for a successor.
-    pub(super) fn leave_behind(&mut self, signals: impl IntoIterator<Item = Event>) {
-        self.left.extend(signals);
-    }
-
-    /// Keeps what waits for the code, which is over: signals, and a request to cancel the run.
-    pub(super) fn leave_waiting(&mut self) {
-        let waiting = self.state.waiting.iter().map(|past| &past.event);
-        let left = waiting.filter(|event| is_passed_on(event)).cloned();
-        self.left.extend(left);
-    }
-
-    /// A resolution arrives after the end of the code: it is kept for a successor, if there may be one.
-    pub(super) fn leave_late(&mut self, resolution: &Event) {
-        if self.state.ending.is_some() && self.state.retry.is_some() && is_passed_on(resolution) {
-            self.left.push(resolution.clone());
-        }
-    }
-
     fn successor(&mut self, at: Timestamp, beginning: Beginning) -> Box<Successor> {
-        let left = std::mem::take(&mut self.left);
+        let left = self.left.take();
         let state = &self.state;
         let (run, link) =
             (id_after(state.id, at), ChainLink::after(state.id, state.chain.as_deref().copied()));
@@ -159,7 +141,6 @@ impl Run {
     }
 
     fn succeed(&mut self, at: Timestamp, ended: Event, successor: Box<Successor>, progress: &mut Progress) {
-        progress.orphans = self.state.children.unbound().collect();
         self.log(at, ended, progress);
         progress.successor = Some(successor);
     }
@@ -181,21 +162,4 @@ fn known_messages(state: &RunState, left: &[Event], at: Timestamp) -> Vec<KnownM
     known.sort_by_key(|known| Reverse(known.at));
     known.truncate(limits::KNOWN_MESSAGES_MAX);
     known
-}
-
-/// Whether a resolution that the code of a run has not taken is left to the successor.
-fn is_passed_on(event: &Event) -> bool {
-    message_of(event).is_some()
-}
-
-/// The message that a resolution came with, if a successor can take it as well.
-fn message_of(event: &Event) -> Option<MessageId> {
-    if let Event::SignalReceived { message, .. }
-    | Event::UpdateReceived { message, .. }
-    | Event::CancelRequested { message, .. } = event
-    {
-        Some(*message)
-    } else {
-        None
-    }
 }

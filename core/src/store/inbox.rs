@@ -108,7 +108,8 @@ pub struct InboxCursor(pub Bytes);
 /// Some messages, and the cursor after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxPage {
-    /// The messages, in the order of their numbers.
+    /// The messages, in the order of their numbers. There may be fewer than the limit allows, or none, although there are more: a page
+    /// also ends where the store has looked at many of other shards, or of starts that were not asked for.
     pub messages: Vec<InboxMessage>,
     /// The cursor for the next read.
     pub cursor: InboxCursor,

@@ -105,9 +105,11 @@ impl AsyncProgram {
                     self.begin()?;
                 }
             }
-            Event::ChildCarried { id, child, workflow, on_cancel, at_end, .. } => {
+            Event::ChildCarried { id, child, workflow, on_cancel, at_end, given_up, .. } => {
                 let (child, workflow, on_cancel, at_end) = (*child, workflow.clone(), *on_cancel, *at_end);
-                self.scope.carry_on(*id, OpenChild { child, workflow, on_cancel, at_end });
+                let carried = OpenChild { child, workflow, on_cancel, at_end };
+                // One that was given up is none of the code's.
+                self.scope.carry_on(*id, given_up.is_none().then_some(carried));
                 self.awaits_carried = self.awaits_carried.saturating_sub(1);
                 if self.awaits_carried == 0 {
                     self.begin()?;

@@ -26,6 +26,34 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "TraceLeftBehind",
+        what: "a child is not in the trace of its parent",
+        edits: &[Edit {
+            file: "core/src/processor/children.rs",
+            find: "            trace: self.trace.copied().map(Box::new),",
+            erring: r#"            trace: self.trace.copied().map(Box::new).filter(|_| !crate::canary::is("TraceLeftBehind")),"#,
+        }],
+    },
+    Canary {
+        name: "TraceOfAStepLost",
+        what: "an attempt of a step is in no trace",
+        edits: &[Edit {
+            file: "core/src/worker/executor.rs",
+            find: "            let (key, trace) = (tag.key.as_deref(), tag.trace.as_deref());",
+            erring: r#"            let (key, trace) = (tag.key.as_deref(), tag.trace.as_deref());
+            let trace = trace.filter(|_| !crate::canary::is("TraceOfAStepLost"));"#,
+        }],
+    },
+    Canary {
+        name: "GivenUpForgotten",
+        what: "a run that continues does not pass on which children with keys it has given up",
+        edits: &[Edit {
+            file: "core/src/run/carried.rs",
+            find: "        for child in self.children.unbound() {",
+            erring: r#"        for child in self.children.unbound().filter(|_| !crate::canary::is("GivenUpForgotten")) {"#,
+        }],
+    },
+    Canary {
         name: "ChildUnboundForgotten",
         what: "the next owner of a parent does not start the children with keys that are to be bound",
         edits: &[Edit {

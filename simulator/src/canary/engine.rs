@@ -189,9 +189,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "the resolutions that wait for a stalled run get the time of their release",
         edits: &[Edit {
             file: "core/src/run.rs",
-            find: "let decisions = match self.poll(seq, at, &resolution) {",
+            find: "let decisions = match self.poll(seq, at, &resolution, left - 1) {",
             erring: r#"let at = if crate::canary::is("WaitingRetimed") { now } else { at };
-            let decisions = match self.poll(seq, at, &resolution) {"#,
+            let decisions = match self.poll(seq, at, &resolution, left - 1) {"#,
         }],
     },
     Canary {

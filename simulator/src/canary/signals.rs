@@ -9,9 +9,18 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a run that continues another does not get the signals that were not taken",
         edits: &[Edit {
             file: "core/src/run/succession.rs",
-            find: "        let left = std::mem::take(&mut self.left);",
-            erring: r#"        let left = std::mem::take(&mut self.left);
+            find: "        let left = self.left.take();",
+            erring: r#"        let left = self.left.take();
         let left = if crate::canary::is("LeftBehind") { Vec::new() } else { left };"#,
+        }],
+    },
+    Canary {
+        name: "LeftUnnamed",
+        what: "the end of a run's code does not say which signals go along to the next attempt",
+        edits: &[Edit {
+            file: "core/src/run/left.rs",
+            find: "        (!left.is_empty()).then_some(LeftMessages(left))",
+            erring: r#"        (!left.is_empty() && !crate::canary::is("LeftUnnamed")).then_some(LeftMessages(left))"#,
         }],
     },
     Canary {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
 use pgworkflows_core::store::{
-    AttributeChange, Build, ChildRun, Claim, ClosedRun, Frame, Load, OpenState, RunFilter, RunPage,
-    SentMessage, Store, Unparked,
+    AttributeChange, Build, ChildRun, Claim, ClosedRun, Frame, InboxCursor, InboxRead, Load, OpenState,
+    RunFilter, RunPage, SentMessage, Store, Unparked,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction, Row};
@@ -47,6 +47,56 @@ async fn tables_that_were_nearly_empty_when_analyzed_are_not_read_whole() {
     writer.read(1).await.unwrap();
     vacuum(&world, "pgworkflows.open_runs, pgworkflows.inbox").await;
     no_round_reads_a_whole_table(world, writer).await;
+}
+
+#[tokio::test]
+async fn page_of_the_inbox_looks_at_few_messages_however_many_wait_in_however_many_shards() {
+    const SHARDS: u16 = 64;
+    const LIMIT: u32 = 100;
+    // Dense numbers, of which each shard has its share or one shard has the first half; and sparse ones
+    for (shard, apart) in [("n % 64", 1), ("case when n <= 3200 then 0 else n % 64 end", 1), ("n % 64", 1000)]
+    {
+        // Given a backlog
+        let world = World::new().await;
+        world.execute(format!("alter table pgworkflows.inbox alter number set increment by {apart}")).await;
+        world
+            .execute(format!(
+                "insert into pgworkflows.inbox (shard, run_id, message_id, opens, body)
+                 select {shard}, gen_random_uuid(), gen_random_uuid(), false, '\\x00' from generate_series(1, 6400) n"
+            ))
+            .await;
+        let mut session = world.store.session().await.unwrap();
+        let database = world.database.url().to_owned();
+        let before = Counted::read(&database).await;
+        // When it is read from the beginning to the end
+        let shards: Vec<ShardId> = (0..SHARDS).map(|number| ShardId::new(number).unwrap()).collect();
+        let (mut cursor, mut numbers, mut pages) = (InboxCursor::default(), Vec::new(), 0);
+        loop {
+            let read =
+                InboxRead { shards: shards.clone(), cursor, limit: LIMIT, bytes: usize::MAX, starts: true };
+            let page = session.read_inbox(&read).await.unwrap();
+            numbers.extend(page.messages.iter().map(|message| message.number.get()));
+            pages += 1;
+            if !page.more {
+                break;
+            }
+            cursor = page.cursor;
+        }
+        // Then each message is read once, in order
+        assert!(numbers.is_sorted() && numbers.len() == 6_400, "{} messages", numbers.len());
+        drop((session, world.store));
+        // And no page looked at as many as all shards have up to the limit, which are 6,464
+        let entries = Counted::read_until(&database, |counted| {
+            let inbox = counted.since(&before).find(|(name, _)| *name == "inbox").map(|(_, table)| table)?;
+            (inbox.entries >= 6_400).then_some(inbox.entries)
+        });
+        let (entries, of_a_page) = (entries.await, i64::from(LIMIT) * 8 + i64::from(SHARDS) * 5);
+        assert!(
+            entries <= i64::from(pages) * of_a_page,
+            "{shard}, {apart}: {entries} entries in {pages} pages"
+        );
+        assert!(pages <= 110, "{shard}, {apart}: {pages} pages");
+    }
 }
 
 #[tokio::test]

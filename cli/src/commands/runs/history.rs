@@ -29,23 +29,21 @@ impl History {
     pub(super) async fn run(&self, store: &Connected, answers: Answers) -> Result<Code, Failure> {
         let run = self.target.find(store).await?;
         let id = run.run_id();
-        let history = match progress::shown("reading the history", run.export()).await {
-            Ok(history) => history,
+        let limit = if self.all { usize::MAX } else { self.limit as usize };
+        let last = match progress::shown("reading the history", store.client.last_events(id, limit)).await {
+            Ok(last) => last,
             Err(error) => return Err(store.advise(id, error.into()).await),
         };
-        let skipped = if self.all { 0 } else { history.len().saturating_sub(self.limit as usize) };
+        let skipped = last.skipped();
         if answers.json {
-            let events = history.events()?;
-            let events = events.get(skipped..).unwrap_or_default();
+            let events = last.events()?;
             return answers.give("", &json!({"run_id": id, "skipped": skipped, "events": events}));
         }
-        if history.is_empty() {
+        if last.is_empty() {
             answers.line(format_args!("run {id} has no event yet: no worker has begun it"))?;
             return Ok(Code::Done);
         }
-        let text = history.to_string();
-        let lines: Vec<&str> = text.lines().skip(skipped).collect();
-        answers.line(lines.join("\n"))?;
+        answers.line(last.to_string().trim_end_matches('\n'))?;
         if skipped > 0 {
             let left_out = counted(skipped, "earlier event");
             answers.note(format_args!("without {left_out}: --all, or --limit"));

@@ -79,7 +79,12 @@ pub(super) struct State {
     /// The horizons that were asked for, and the answer.
     pub(super) horizons: Vec<RunPage>,
     pub(super) horizon: Option<RunId>,
+    /// What happens after the next descriptions.
+    pub(super) happens: VecDeque<Happening>,
 }
+
+/// Changes the state after a description was read.
+pub(super) type Happening = Box<dyn FnOnce(&mut State) + Send>;
 
 impl Default for FakeStore {
     fn default() -> Self {
@@ -215,7 +220,12 @@ impl Store for FakeStore {
 #[async_trait]
 impl StoreQuery for FakeStore {
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
-        Ok(self.state().described.get(&run).cloned())
+        let mut state = self.state();
+        let found = state.described.get(&run).cloned();
+        if let Some(happens) = state.happens.pop_front() {
+            happens(&mut state);
+        }
+        Ok(found)
     }
 
     async fn describe_queue(&self, _name: &str) -> Result<Option<QueueDescription>, StoreError> {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
 use crate::data::attributes::Attributes;
-use crate::data::chain::{ChainLink, KnownMessages, RunRetry};
-use crate::data::child::{ChildPolicy, Parent};
+use crate::data::chain::{ChainLink, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::limits;
@@ -224,6 +224,17 @@ impl Part for ChildPolicy {
 
     fn absent() -> Option<Self> {
         Some(Self::RequestAndWait)
+    }
+}
+
+/// The policy's name, never left out.
+impl Part for GivenUp {
+    fn write(&self, to: &mut Writer) {
+        to.text(self.0.name());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        ChildPolicy::read(from).map(Self)
     }
 }
 
@@ -511,6 +522,20 @@ impl Part for KnownMessages {
         let bytes = from.bytes()?;
         Self::from_bytes(&bytes)
             .ok_or_else(|| Fault::new(start, format!("{} bytes are not some times 24", bytes.len())))
+    }
+}
+
+/// The 16 bytes of each message together.
+impl Part for LeftMessages {
+    fn write(&self, to: &mut Writer) {
+        to.bytes(&self.to_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let start = from.at();
+        let bytes = from.bytes()?;
+        Self::from_bytes(&bytes)
+            .ok_or_else(|| Fault::new(start, format!("{} bytes are not some times 16", bytes.len())))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Chains: what was read for a run reaches the one that continues it.
 
+use super::tasks::completed;
 use super::*;
 
 #[test]
@@ -47,4 +48,42 @@ fn run_of_a_chain_takes_three_events_and_one_commit() {
             (vec!["run.resumed", "run.completed"], 1, 1),
         ]
     );
+}
+
+#[test]
+fn signal_that_finds_no_room_beside_compensations_is_undelivered_and_the_others_reach_the_next_attempt() {
+    // Given a run whose code has failed, and whose compensation is executed elsewhere
+    let (mut fixture, run) = (Fixture::new(), run_id(1));
+    let start = Message::Start {
+        workflow: Name::from_static(RendersLast::NAME),
+        input: payload(&5),
+        key: None,
+        start_at: None,
+        repeated: Flag(false),
+        parent: None,
+        retry: RetryPolicy::exponential().max_attempts(2),
+        deadline: None,
+        grace_until: None,
+        trace: None,
+        attributes: Attributes::default(),
+    };
+    fixture.submit(run, &start);
+    fixture.rows.insert(run, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
+    fixture.run();
+    fixture.end(run, 2, Err(broken()));
+    let task = fixture.task();
+    // When signals arrive that are too large together
+    let payload = payload(&"x".repeat(2_000_000));
+    for _ in 0..34 {
+        let (signal, payload) = (Name::from_static("other"), payload.clone());
+        fixture.submit(run, &Message::Signal { signal, payload, key: None, trace: None });
+        fixture.run();
+    }
+    // Then the last one is undelivered
+    assert_eq!((fixture.undelivered.len(), fixture.inbox.len()), (1, 0));
+    fixture.settle(task.id, completed(0));
+    fixture.run();
+    let next = fixture.successors[&run];
+    assert_eq!(fixture.history(next).matches("signal.received").count(), 33);
+    assert_eq!(fixture.undelivered.len(), 1);
 }

@@ -253,8 +253,9 @@ fn termination_that_waits_for_a_child_goes_to_the_successor_if_the_parent_contin
     fixture.signal(parent, 0);
     fixture.run();
     assert!(last(&fixture, parent).contains("run.continued"), "{}", fixture.history(parent));
-    // Then it ends the successor
-    let successor = *fixture.log.keys().find(|run| **run != parent).expect("it has begun");
+    // Then it ends the successor when that is known
+    answer(&mut fixture, Submitted::Accepted);
+    let successor = fixture.successors[&parent];
     assert!(last(&fixture, successor).contains("run.terminated"), "{}", fixture.history(successor));
     assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
 }
@@ -304,6 +305,42 @@ fn policy_of_a_child_is_carried_out_when_it_is_bound_to_a_parent_that_has_contin
         answer(&mut fixture, Submitted::Accepted);
         assert!(last(&fixture, child).contains(ends), "{policy}: {}", fixture.history(child));
         assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+    }
+}
+
+#[test]
+fn what_a_parent_has_decided_of_a_child_before_it_continued_is_asked_when_that_is_bound_whoever_owns_it() {
+    for owner_dies in [false, true] {
+        for (policy, ends) in [
+            (ChildPolicy::RequestAndWait, "run.cancelled"),
+            (ChildPolicy::Request, "run.cancelled"),
+            (ChildPolicy::Terminate, "run.terminated"),
+            (ChildPolicy::Leave, "run.started"),
+        ] {
+            // Given a parent that dropped its child, and continued, before it was known whether that exists
+            let mut fixture = Fixture::new();
+            let parent = fixture.start::<GivesUpKeyed>(1, policy as u32);
+            fixture.run();
+            let child = child_of(&fixture, parent);
+            for _ in 0..2 {
+                fixture.signal(parent, 0);
+                fixture.run();
+            }
+            assert!(last(&fixture, parent).contains("run.continued"), "{}", fixture.history(parent));
+            if owner_dies {
+                fixture.child_starts.clear();
+                fixture.take_over(1);
+            }
+            // When the child is bound
+            answer(&mut fixture, Submitted::Accepted);
+            // Then it is asked what its parent decided, and the run that goes on does not wait for it
+            assert!(last(&fixture, child).contains(ends), "{policy}: {}", fixture.history(child));
+            let run = fixture.successors[&parent];
+            fixture.signal(run, 7);
+            fixture.run();
+            assert!(last(&fixture, run).contains("run.completed 7"), "{}", fixture.history(run));
+            assert!(fixture.inbox.is_empty() && fixture.undelivered.is_empty());
+        }
     }
 }
 

@@ -169,6 +169,18 @@ workflow!(LeavesKeyed, "leaves-keyed", |ctx, policy| {
     let _child = ctx.child::<Waits>(0).key("k").on_parent_end(policy_of(policy)).start();
     ctx.continue_as_new::<LeavesKeyed>(4).await
 });
+workflow!(GivesUpKeyed, "gives-up-keyed", |ctx, policy| {
+    if policy <= 3 {
+        let child =
+            ctx.child::<Waits>(0).key("k").on_cancel(policy_of(policy)).on_parent_end(ChildPolicy::Leave);
+        let child = child.start();
+        ctx.wait_for(GO).await?;
+        drop(child);
+        ctx.wait_for(GO).await?;
+        ctx.continue_as_new::<GivesUpKeyed>(4).await;
+    }
+    ctx.wait_for(GO).await
+});
 workflow!(KeyedParentBeside, "keyed-parent-beside", |ctx, input| {
     let told = async {
         ctx.wait_for(GO).await?;
@@ -266,6 +278,7 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<ParentElsewhere>())
         .and_then(|()| definitions.workflow::<RendersThenAsks>())
         .and_then(|()| definitions.workflow::<LeavesKeyed>())
+        .and_then(|()| definitions.workflow::<GivesUpKeyed>())
         .and_then(|()| definitions.workflow::<KeyedParentBeside>())
         .and_then(|()| definitions.workflow::<ContinuesKeyed>())
         .and_then(|()| definitions.workflow::<Carries>())

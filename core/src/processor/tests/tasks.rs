@@ -8,7 +8,7 @@ use crate::log::wire::task::decode_task;
 
 impl Fixture {
     /// The only task.
-    fn task(&self) -> NewTask {
+    pub(super) fn task(&self) -> NewTask {
         assert_eq!(self.tasks.len(), 1, "{:?}", self.tasks.keys());
         self.tasks.values().next().expect("there is one").clone()
     }

@@ -1,6 +1,9 @@
 //! Tests of the limits of one poll, and of the release of waiting resolutions. They must not need a processor.
 
 use super::*;
+use crate::data::chain::RunRetry;
+use crate::log::event::Event;
+use crate::log::reply::Reply;
 use crate::run::Progress;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
@@ -212,4 +215,64 @@ fn step_whose_outcome_waits_is_not_executed_again() {
         7 signal.received go 2
         8 run.completed 3
     "#]]);
+}
+
+/// Sends signals that no code takes, of two million bytes each.
+fn send_large(run: &mut RunFixture, count: usize) {
+    let text = "x".repeat(2_000_000);
+    (0..count).for_each(|_| run.signal("other", &text));
+}
+
+#[test]
+fn run_that_would_leave_too_much_to_its_successor_stalls_before_it_continues() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(1).await?;
+        ctx.continue_as_new::<W>(1).await
+    });
+    for (count, continues) in [(33, true), (34, false)] {
+        deploy_broken_build(false);
+        let mut run = unchecked::<W>(&0);
+        send_large(&mut run, count);
+        run.complete(1, &0);
+        assert_eq!(run.is_closed(), continues);
+        let reason = run.run.state.stalled.clone().unwrap_or_default();
+        let words = "continues as new while 34 signals and updates of 68004";
+        assert_eq!(reason.contains(words), !continues, "{reason}");
+    }
+}
+
+#[test]
+fn run_that_would_leave_too_much_to_its_next_attempt_stalls_and_does_not_if_there_is_none() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(1).await?;
+        Err(std::io::Error::other("locked"))?
+    });
+    for (attempts, stalls) in [(2, true), (1, false)] {
+        deploy_broken_build(false);
+        let policy = RunRetry::first(RetryPolicy::exponential().max_attempts(attempts));
+        let mut run = RunFixture::start_retried::<W>(registry_of::<W>(), payload(&0), None, policy);
+        run.check_no_more();
+        send_large(&mut run, 34);
+        run.complete(1, &0);
+        assert_eq!((run.is_closed(), run.run.state.stalled.is_some()), (!stalls, stalls));
+    }
+}
+
+#[test]
+fn what_arrives_after_the_end_of_the_code_has_as_much_room() {
+    workflow!(W, |ctx| {
+        ctx.on_failure::<Undo>(1);
+        Err(std::io::Error::other("locked"))?
+    });
+    let policy = RunRetry::first(RetryPolicy::exponential().max_attempts(2));
+    let mut run = RunFixture::start_retried::<W>(registry_of::<W>(), payload(&0), None, policy);
+    run.check_no_more();
+    let text = payload(&"x".repeat(2_000_000));
+    send_large(&mut run, 33);
+    assert!(run.run.has_no_room_for(&text) && !run.run.has_no_room_for(&payload(&1)));
+    assert_eq!(run.run.refusal(&"add".into(), &text), Some(Reply::TooMany));
+    run.complete(1, &0);
+    let left =
+        run.successor().events.iter().filter(|past| matches!(past.event, Event::SignalReceived { .. }));
+    assert_eq!(left.count(), 33);
 }

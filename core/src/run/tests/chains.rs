@@ -184,6 +184,37 @@ fn run_that_failed_is_tried_again_after_its_compensations() {
 }
 
 #[test]
+fn signals_that_were_not_taken_reach_the_next_attempt_although_changed_code_cannot_tell_which() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(1).await?;
+        ctx.wait_for(GO).await?;
+        ctx.on_failure::<Undo>(1);
+        Err(std::io::Error::other("locked"))?
+    });
+    workflow!(Changed, |ctx| ctx.activity::<Other>(1).await);
+    // Given a run whose code took one of its signals and failed, and another signal and an update that came later
+    let mut run = retried::<W>(RetryPolicy::exponential().max_attempts(2));
+    (1..=3).for_each(|number| run.signal("go", &number));
+    run.complete(1, &0);
+    run.signal("go", &4);
+    run.update("add", &5);
+    // When a worker with other code executes its compensations
+    run.registry = registry_of::<Changed>();
+    run.reload();
+    run.complete(3, &0);
+    // Then the next attempt has all that was not taken, in order
+    expect![[r#"
+        1 run.started workflow 0 at 0.906577s chain number 2 run_retry 2
+        2 messages.known messages 1
+        3 signal.received go 2
+        4 signal.received go 3
+        5 signal.received go 4
+        6 update.received add 5
+    "#]]
+    .assert_eq(&history(&run.successor().events));
+}
+
+#[test]
 fn run_is_not_tried_again_after_its_last_attempt_or_when_it_is_cancelled() {
     workflow!(W, |ctx| {
         ctx.on_failure::<Work>(0);

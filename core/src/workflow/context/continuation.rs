@@ -60,7 +60,7 @@ impl Context {
     /// # Errors
     /// None. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by default), if `W` is
     /// another workflow than the run's own, or if a compensation is registered or a round is open, which the successor would not
-    /// run; or if it carries too many children.
+    /// run; if it carries too many children; or if signals and updates that it has not taken have more than 64 MiB together.
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as a start does")]
     pub fn continue_as_new<W: Workflow>(&self, input: W::Input) -> ContinueAsNew {

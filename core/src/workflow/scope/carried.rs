@@ -86,11 +86,13 @@ impl CarriedChildren {
 }
 
 impl Scope {
-    /// The run has a child under this call, which its predecessor carried along. Its own calls come after it.
-    pub(crate) fn carry_on(&self, id: CommandId, child: OpenChild) {
+    /// The run has a child under this call, which its predecessor carried along, or has given up. Its own calls come after it.
+    pub(crate) fn carry_on(&self, id: CommandId, carried: Option<OpenChild>) {
         let mut inner = self.inner.borrow_mut();
         inner.next_command = id.next();
-        inner.carried.insert(id, CarriedChild { child, outcome: None });
+        if let Some(child) = carried {
+            inner.carried.insert(id, CarriedChild { child, outcome: None });
+        }
     }
 
     /// The future of a child gives it up for a successor, or for another future. It does not count as waited for any more.

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 
 use crate::data::attributes::Attributes;
-use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
-use crate::data::child::{ChildPolicy, Parent};
+use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -80,6 +80,7 @@ arbitrary! {
         (text(), text()).prop_map(|(workflow, key)| Self::named(workflow, key)),
     ];
     ChildPolicy => (0..4_usize).prop_map(|index| Self::ALL[index]);
+    GivenUp => any::<ChildPolicy>().prop_map(Self);
     Parent => (any::<RunId>(), any::<CommandId>()).prop_map(|(run, call)| Self { run, call });
     Name => text().prop_map(Self::from);
     Attributes => vec((any::<Name>(), text()), 0..3).prop_map(|attributes| attributes.into_iter().collect());
@@ -94,6 +95,7 @@ arbitrary! {
     KnownMessages => vec(any::<(MessageId, Timestamp)>(), 0..3).prop_map(|known| {
         Self(known.into_iter().map(|(message, at)| KnownMessage { message, at }).collect())
     });
+    LeftMessages => vec(any::<MessageId>(), 0..3).prop_map(Self);
     Flag => any::<bool>().prop_map(Self);
     Timestamp => {
         prop_oneof![-30..30_i64, Just(i64::MIN), Just(i64::MAX), any::<i64>()].prop_map(Self::from_micros)

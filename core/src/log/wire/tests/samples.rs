@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, RunRetry};
-use crate::data::child::{ChildPolicy, Parent};
+use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, LeftMessages, RunRetry};
+use crate::data::child::{ChildPolicy, GivenUp, Parent};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
@@ -159,6 +159,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
         uncompensated,
     };
     let known = |messages| Event::MessagesKnown { messages: KnownMessages(messages) };
+    let ending = |outcome, left| Event::RunEnding { outcome, left };
     let failed = |failure, uncompensated| Event::RunFailed { failure, uncompensated };
     let cancelled = |reason, uncompensated| Event::RunCancelled { reason, uncompensated };
     let terminated =
@@ -187,9 +188,9 @@ fn run_events() -> Vec<(&'static str, Event)> {
         ("all", Event::RunPaused { message: MESSAGE, reason: some("maintenance") }),
         ("least", Event::RunUnpaused { message: MessageId::from_u128(0) }),
         ("all", Event::RunUnpaused { message: MESSAGE }),
-        ("least", Event::RunEnding { outcome: Outcome::Cancelled }),
-        ("all", Event::RunEnding { outcome: Outcome::Failed(declined()) }),
-        ("completed", Event::RunEnding { outcome: Outcome::Completed(greeting()) }),
+        ("least", ending(Outcome::Cancelled, None)),
+        ("all", ending(Outcome::Failed(declined()), Some(LeftMessages(vec![MESSAGE; 2])))),
+        ("completed", ending(Outcome::Completed(greeting()), None)),
         ("least", Event::RunContinued { successor: SUCCESSOR }),
         ("all", Event::RunContinued { successor: RUN }),
         ("least", retried(broken(), Vec::new())),
@@ -339,7 +340,7 @@ fn child_events() -> Vec<(&'static str, Event)> {
         deadline,
         grace_until,
     };
-    let carried = |id, key, input, policy, at| Event::ChildCarried {
+    let carried = |id, key, input, policy, at, given_up| Event::ChildCarried {
         id,
         child: RUN,
         workflow: name("trial-onboarding"),
@@ -349,13 +350,18 @@ fn child_events() -> Vec<(&'static str, Event)> {
         input,
         deadline: at,
         grace_until: at,
+        given_up,
     };
+    let given_up = Some(GivenUp(ChildPolicy::RequestAndWait));
     let cancelled = |id, policy| Event::ChildCancelled { id, policy };
     vec![
         ("least", started(ID, NOTHING, None, ChildPolicy::RequestAndWait, [None; 2])),
         ("all", started(LATE_ID, greeting(), some("signup:42"), ChildPolicy::Leave, [Some(NOON); 2])),
-        ("least", carried(ID, None, None, ChildPolicy::RequestAndWait, None)),
-        ("all", carried(LATE_ID, some("signup:42"), Some(greeting()), ChildPolicy::Leave, Some(NOON))),
+        ("least", carried(ID, None, None, ChildPolicy::RequestAndWait, None, None)),
+        (
+            "all",
+            carried(LATE_ID, some("signup:42"), Some(greeting()), ChildPolicy::Leave, Some(NOON), given_up),
+        ),
         ("least", Event::ChildBound { id: ID }),
         ("all", Event::ChildBound { id: LATE_ID }),
         ("least", Event::ChildCompleted { id: ID, result: NOTHING }),

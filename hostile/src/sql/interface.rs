@@ -23,8 +23,6 @@ const ATTEMPTS: &str = "
 #[derive(Debug)]
 pub(super) struct Interface {
     functions: Vec<Function>,
-    /// The function of each parameter. Those of many parameters are called more often.
-    weights: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -61,14 +59,12 @@ impl Interface {
             }
         }
         connection.execute(AssertSqlSafe(attempt(&functions))).await?;
-        let weights = functions.iter().enumerate();
-        let weights = weights.flat_map(|(n, function)| vec![n; function.parameters.len()]).collect();
-        Ok(Self { functions, weights })
+        Ok(Self { functions })
     }
 
     /// A call: the number of a function, and the literal of an array of its arguments.
     pub(super) fn call(&self, u: &mut Unstructured<'_>, known: &Known<'_>) -> Result<(i32, String)> {
-        let number = *u.choose(&self.weights)?;
+        let number = u.choose_index(self.functions.len())?;
         let parameters = self.functions[number].parameters.iter();
         let arguments =
             parameters.map(|parameter| known.argument(u, parameter)).collect::<Result<Vec<_>>>()?;

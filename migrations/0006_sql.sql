@@ -126,71 +126,93 @@ $$;
 -- The stored form of messages: see `core/src/log/wire.rs`
 -- -------------------------------------------------------------------------------------------------------
 
+-- These are in PL/pgSQL because it keeps the plans of a session: the server would read and plan each one in SQL again for each
+-- statement that calls it, which takes longer than all else that a call does.
+
 -- The head of a CBOR item, in its shortest form.
 create function @schema@.cbor_head(p_major int, p_value bigint) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select decode(case
+begin
+    return decode(case
         when p_value < 24 then lpad(to_hex(p_major * 32 + p_value), 2, '0')
         when p_value < 256 then to_hex(p_major * 32 + 24) || lpad(to_hex(p_value), 2, '0')
         when p_value < 65536 then to_hex(p_major * 32 + 25) || lpad(to_hex(p_value), 4, '0')
         when p_value < 4294967296 then to_hex(p_major * 32 + 26) || lpad(to_hex(p_value), 8, '0')
         else to_hex(p_major * 32 + 27) || lpad(to_hex(p_value), 16, '0')
-    end, 'hex')
+    end, 'hex');
+end
 $$;
 
 create function @schema@.cbor_number(p_value bigint) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select case when p_value < 0 then @schema@.cbor_head(1, -1 - p_value) else @schema@.cbor_head(0, p_value) end
+begin
+    return case when p_value < 0 then @schema@.cbor_head(1, -1 - p_value) else @schema@.cbor_head(0, p_value) end;
+end
 $$;
 
 create function @schema@.cbor_text(p_value text) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select @schema@.cbor_head(3, octet_length(p_value)) || convert_to(p_value, 'UTF8')
+begin
+    return @schema@.cbor_head(3, octet_length(p_value)) || convert_to(p_value, 'UTF8');
+end
 $$;
 
 -- A time, as microseconds since 1970.
 create function @schema@.cbor_time(p_value timestamptz) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select @schema@.cbor_number((extract(epoch from p_value) * 1000000)::bigint)
+begin
+    return @schema@.cbor_number((extract(epoch from p_value) * 1000000)::bigint);
+end
 $$;
 
 -- A place in a trace, of a W3C `traceparent`: 25 bytes, the trace, the span and the flags. One that is not valid is ignored.
 create function @schema@.cbor_trace(p_value text) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select @schema@.cbor_head(2, 25) || decode(substr(replace(p_value, '-', ''), 3), 'hex')
-    where p_value ~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
+begin
+    return case
+        when p_value ~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
+        then @schema@.cbor_head(2, 25) || decode(substr(replace(p_value, '-', ''), 3), 'hex')
+    end;
+end
 $$;
 
 -- A payload in JSON: `[1, bytes]`.
 create function @schema@.cbor_json(p_json bytea) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select decode('8201', 'hex') || @schema@.cbor_head(2, octet_length(p_json)) || p_json
+begin
+    return decode('8201', 'hex') || @schema@.cbor_head(2, octet_length(p_json)) || p_json;
+end
 $$;
 
 -- An array of fields. One that is absent is null, and left out at the end.
 create function @schema@.cbor_fields(p_fields bytea[]) returns bytea
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select @schema@.cbor_head(4, k.kept) || coalesce(
-        (select string_agg(coalesce(f.field, decode('f6', 'hex')), ''::bytea order by f.number)
-         from unnest(p_fields) with ordinality as f (field, number) where f.number <= k.kept), '')
-    from (
-        select coalesce(max(f.number), 0) as kept
-        from unnest(p_fields) with ordinality as f (field, number) where f.field is not null
-    ) k
+declare
+    v_kept int := cardinality(p_fields);
+    v_body bytea := '';
+begin
+    while v_kept > 0 and p_fields[v_kept] is null loop
+        v_kept := v_kept - 1;
+    end loop;
+    for i in 1 .. v_kept loop
+        v_body := v_body || coalesce(p_fields[i], decode('f6', 'hex'));
+    end loop;
+    return @schema@.cbor_head(4, v_kept) || v_body;
+end
 $$;
 
 -- A map of texts; null if there are none.
@@ -205,21 +227,25 @@ $$;
 
 -- A message of the kind with this code.
 create function @schema@.message_body(p_code int, variadic p_fields bytea[]) returns bytea
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-    select @schema@.cbor_fields(array[@schema@.cbor_number(1), @schema@.cbor_number(p_code)] || p_fields)
+begin
+    return @schema@.cbor_fields(array[@schema@.cbor_number(1), @schema@.cbor_number(p_code)] || p_fields);
+end
 $$;
 
 -- The id of a message with a key, equal for every sender: see `keyed_message` in `core/src/client/message.rs`. Without a key, a
 -- random one.
 create function @schema@.message_id(p_kind text, p_run uuid, p_name text, p_key text) returns uuid
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-    select case when p_key is null then gen_random_uuid() else encode(substring(sha256(
+begin
+    return case when p_key is null then gen_random_uuid() else encode(substring(sha256(
         convert_to(p_kind, 'UTF8') || uuid_send(p_run) || int4send(octet_length(p_name))
-        || convert_to(p_name, 'UTF8') || convert_to(p_key, 'UTF8')), 1, 16), 'hex')::uuid end
+        || convert_to(p_name, 'UTF8') || convert_to(p_key, 'UTF8')), 1, 16), 'hex')::uuid end;
+end
 $$;
 
 -- -------------------------------------------------------------------------------------------------------

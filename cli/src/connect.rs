@@ -64,8 +64,8 @@ impl Global {
     /// Connects, within a time.
     pub(crate) async fn open(&self, migrate: Migrate) -> Result<Connected, Failure> {
         let (url, schema) = (self.address()?, self.schema());
-        // Only a name that no schema can have is refused here.
-        PostgresStore::migrations_sql(&schema).map_err(|error| Failure::usage(error.to_string()))?;
+        // Only a name that no schema can have is refused here. Of the scripts for a schema, this one is short.
+        PostgresStore::roles_sql(&schema).map_err(|error| Failure::usage(error.to_string()))?;
         let opened =
             progress::shown("connecting", tokio::time::timeout(CONNECT_TIMEOUT, self.store(&url, migrate)));
         let (store, postgres) = opened.await.map_err(|_| {

@@ -27,7 +27,7 @@ mod why;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Arguments;
 use crate::failure::{Code, Failure};
@@ -38,14 +38,11 @@ use crate::streams::{STANDARD, Streams};
 /// error of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = arguments.into_iter().collect();
-    let json = words.iter().any(|word| word == "--json");
-    let arguments = match Arguments::try_parse_from(&words) {
+    let arguments = match parse(&mut Arguments::command(), &words, &STANDARD) {
         Ok(arguments) => arguments,
-        Err(error) if json && error.use_stderr() => {
-            return Failure::usage(error.to_string().trim()).report(&words, json, &STANDARD).into();
-        }
-        Err(error) => return refuse(&error, &words, &STANDARD).into(),
+        Err(code) => return code.into(),
     };
+    let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
@@ -57,6 +54,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => Err(Failure::new(Code::Failed, "io", format!("no thread could be started: {error}"))),
     };
     done.unwrap_or_else(|failure| failure.report(&words, json, &STANDARD)).into()
+}
+
+/// Reads the arguments. If they ask for help, or are wrong, it tells so, and returns the exit code.
+fn parse(definition: &mut clap::Command, words: &[OsString], streams: &Streams) -> Result<Arguments, Code> {
+    let matches = definition.try_get_matches_from_mut(words);
+    let parsed = matches.and_then(|mut matches| {
+        Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(definition))
+    });
+    parsed.map_err(|error| {
+        if error.use_stderr() && words.iter().any(|word| word == "--json") {
+            return Failure::usage(error.to_string().trim()).report(words, true, streams);
+        }
+        refuse(&error, words, streams)
+    })
 }
 
 /// Shows help, or what is wrong with the arguments. These may contain a password: an address in the wrong place, say.

@@ -2,13 +2,14 @@
 //! It must not know what is tested.
 
 use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use pgworkflows::AnyStore;
 
 use crate::args::Arguments;
 use crate::commands;
-use crate::refuse;
+use crate::parse;
 use crate::streams::{Kept, Streams};
 
 /// What a program did.
@@ -27,18 +28,25 @@ pub struct Ran {
 pub struct Host {
     store: AnyStore,
     streams: &'static Streams,
+    /// The definition of the arguments, which takes longer to make than most programs run.
+    definition: Mutex<clap::Command>,
 }
 
 impl Host {
     /// A host for a store. It is kept until the process ends, as the standard streams are.
     pub fn new(store: AnyStore) -> Self {
-        Self { store, streams: Box::leak(Box::new(Streams::Kept(Kept::default()))) }
+        let streams = Box::leak(Box::new(Streams::Kept(Kept::default())));
+        Self { store, streams, definition: Mutex::new(Arguments::command()) }
     }
 
     /// Runs the program with these arguments, which begin with its name.
     pub async fn run(&self, arguments: impl IntoIterator<Item = OsString>) -> Ran {
         let words: Vec<OsString> = arguments.into_iter().collect();
-        let code = match Arguments::try_parse_from(&words) {
+        let parsed = {
+            let mut definition = self.definition.lock().unwrap_or_else(PoisonError::into_inner);
+            parse(&mut definition, &words, self.streams)
+        };
+        let code = match parsed {
             Ok(mut arguments) => {
                 // What asks the server itself, such as `doctor`, sees that this is none.
                 arguments.global = arguments.global.at("memory:".to_owned());
@@ -47,7 +55,7 @@ impl Host {
                 let done = commands::run(arguments, self.streams).await;
                 done.unwrap_or_else(|failure| failure.report(&words, json, self.streams))
             }
-            Err(error) => refuse(&error, &words, self.streams),
+            Err(code) => code,
         };
         let (out, err) = self.take();
         Ran { code: code as u8, out, err }

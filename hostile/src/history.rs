@@ -5,9 +5,10 @@ use pgworkflows::history::History;
 /// Shows a history, and writes it to a file and reads that.
 pub(crate) fn written_and_read(history: &History) {
     // An event that cannot be read is shown as such, and hides no other one.
-    let lines = history.to_string().lines().count();
+    let shown = history.to_string();
+    let lines = shown.lines().count();
     assert!(lines >= history.len(), "{lines} lines for {} events", history.len());
-    assert!(format!("{history:#}").len() >= history.to_string().len());
+    assert!(format!("{history:#}").len() >= shown.len());
     let decoded = history.events();
     let file = serde_json::to_string(history).expect("a history can be written");
     let read: History = match serde_json::from_str(&file) {

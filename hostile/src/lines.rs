@@ -3,19 +3,32 @@
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::dispatcher::{self, Dispatch};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// What `work` returns, and all lines that this thread logs meanwhile.
-pub(crate) fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
-    let lines = Lines::default();
-    let done = tracing::subscriber::with_default(lines.clone(), work);
-    let text = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    (done, text)
+/// A place for lines. It is made once, because `tracing` tells every line of the program's code about a new one.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    lines: Lines,
+    dispatch: Dispatch,
 }
 
-#[derive(Clone, Default)]
+impl Collector {
+    pub(crate) fn new() -> Self {
+        let lines = Lines::default();
+        Self { dispatch: Dispatch::new(lines.clone()), lines }
+    }
+
+    /// What `work` returns, and all lines that this thread logs meanwhile.
+    pub(crate) fn during<T>(&self, work: impl FnOnce() -> T) -> (T, String) {
+        let done = dispatcher::with_default(&self.dispatch, work);
+        (done, std::mem::take(&mut *self.lines.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Lines(Arc<Mutex<String>>);
 
 impl Subscriber for Lines {

@@ -1,11 +1,14 @@
-//! Runs in every state, in a store of the process's memory, some of them with texts that a terminal obeys. It must not know what is
-//! done with them.
+//! Runs in every state, some of them with texts that a terminal obeys. It must not know what is done with them.
 
+use std::sync::Arc;
+
+use pgworkflows::activity::ActivityDef;
 use pgworkflows::client::RunStatus;
 use pgworkflows::history::History;
 use pgworkflows::prelude::*;
 use pgworkflows::store::StoreError;
-use pgworkflows::{Error, MemoryStore, RunId};
+use pgworkflows::worker::WorkerBuilder;
+use pgworkflows::{AnyStore, Error, MemoryStore, RunId};
 
 const APPROVE: Signal<bool> = Signal::new("approve");
 
@@ -35,6 +38,19 @@ async fn relay(ctx: Context, left: u32) -> WorkflowResult<()> {
     }
 }
 
+/// The activity queue of the tasks, which no worker here serves.
+pub(crate) const CARRIERS: &str = "carriers";
+
+const LOAD: ActivityDef<(u32,), ()> = ActivityDef::new("load");
+
+/// Waits for two tasks.
+#[workflow(name = "ship")]
+async fn ship(ctx: Context, item: u32) -> WorkflowResult<()> {
+    let load = || ctx.call(LOAD, item).queue(CARRIERS);
+    ctx.when_all([load(), load().at_most_once()]).await?;
+    Ok(())
+}
+
 /// Runs, and the history of one of them.
 #[derive(Debug)]
 pub struct Runs {
@@ -61,15 +77,21 @@ impl Runs {
         let store = MemoryStore::new();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-        let (ids, history) = runtime.block_on(populate(&store)).expect("the runs are made");
+        let (ids, history) =
+            runtime.block_on(populate(&(Arc::new(store.clone()) as AnyStore))).expect("the runs are made");
         Self { store, ids, history }
     }
 }
 
-/// Makes runs in every state. Returns them, and the history of one.
-async fn populate(store: &MemoryStore) -> std::result::Result<(Vec<RunId>, History), Error> {
+/// A worker that knows all workflows.
+pub(crate) fn worker(store: &AnyStore) -> WorkerBuilder {
     let worker = Worker::builder(store.clone()).processors(1).queue_shards(4).name("\u{202e}krow");
-    let worker = worker.workflow::<order>().workflow::<relay>().build()?;
+    worker.workflow::<order>().workflow::<relay>().workflow::<ship>()
+}
+
+/// Makes runs in every state. Returns them, and the history of one.
+pub(crate) async fn populate(store: &AnyStore) -> std::result::Result<(Vec<RunId>, History), Error> {
+    let worker = worker(store).build()?;
     let client = Client::builder(store.clone()).queue_shards(4).build()?;
     let mut made = Err(Error::from(StoreError::misconfigured("the worker ended early")));
     worker.run_until(async { made = make(&client).await }).await?;
@@ -93,16 +115,26 @@ async fn make(client: &Client) -> std::result::Result<Vec<RunId>, Error> {
     let stalled =
         client.start_named("order", serde_json::json!({"item": "\u{1b}[2J"})).key("stalled").await?;
     let relayed = client.start::<relay>(1).await?;
+    let shipped = client.start::<ship>(1).await?;
     for (run, status) in [
         (stalled.run_id(), RunStatus::Stalled),
         (paused.run_id(), RunStatus::Paused),
         (open.run_id(), RunStatus::Waiting),
         (relayed.run_id(), RunStatus::Waiting),
+        (shipped.run_id(), RunStatus::Waiting),
     ] {
         while client.describe(run).await?.status != status {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     }
-    Ok([over.run_id(), failed.run_id(), open.run_id(), paused.run_id(), stalled.run_id(), relayed.run_id()]
-        .into())
+    Ok([
+        over.run_id(),
+        failed.run_id(),
+        open.run_id(),
+        paused.run_id(),
+        stalled.run_id(),
+        relayed.run_id(),
+        shipped.run_id(),
+    ]
+    .into())
 }

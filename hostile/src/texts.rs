@@ -13,13 +13,14 @@ use pgworkflows_postgres::testing::read_address;
 use serde::{Deserialize, Serialize};
 
 use crate::history::written_and_read;
-use crate::lines::logged;
+use crate::lines::Collector;
 use crate::{SECRET, words};
 
 /// The readers of texts.
 #[derive(Debug)]
 pub struct Texts {
     runtime: tokio::runtime::Runtime,
+    collector: Collector,
     /// The file of a history.
     history: Vec<u8>,
 }
@@ -50,7 +51,7 @@ impl Texts {
     pub fn new(history: &History) -> Self {
         let history = serde_json::to_vec(history).expect("a history can be written");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
-        Self { runtime, history }
+        Self { runtime, collector: Collector::new(), history }
     }
 
     /// Reads bytes as one of the texts.
@@ -72,7 +73,7 @@ impl Texts {
 
     fn read_address(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let address = words::address(u)?;
-        let (read, logged) = logged(|| read_address(&address));
+        let (read, logged) = self.collector.during(|| read_address(&address));
         let shown = match read {
             Ok(place) => place,
             Err(error) => format!("{error} {error:?}"),

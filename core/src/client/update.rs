@@ -46,47 +46,6 @@ impl<W: RunType> RunHandle<W> {
     {
         UpdateRun::typed(Arc::clone(self.shared()), self.run_id(), update, &request)
     }
-
-    /// Sends an update as [`RunHandle::update`] does, for a client that knows its name but not its types: with a request that is
-    /// usually JSON. The answer is a [`Payload`], to write as JSON or to [decode](Payload::decode).
-    ///
-    /// ```
-    /// use pgworkflows::prelude::*;
-    /// use serde_json::json;
-    ///
-    /// #[workflow(name = "flight")]
-    /// async fn flight(ctx: Context, free: u32) -> WorkflowResult<u32> {
-    ///     ctx.publish(View::new("free"), &free);
-    ///     let (seats, answer) = ctx.wait_for_update(Update::<u32, bool>::new("book")).await?;
-    ///     answer.send(seats <= free);
-    ///     Ok(free - seats)
-    /// }
-    ///
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<(), pgworkflows::Error> {
-    /// # let store = pgworkflows::MemoryStore::new();
-    /// # let worker = Worker::builder(store.clone()).workflow::<flight>().build()?;
-    /// # let client = Client::new(store);
-    /// # let talk = async {
-    /// let run = client.start_named("flight", json!(100)).key("LH 7").await?;
-    /// let refused = run.update_named("book", json!("two")).await.unwrap_err();
-    /// assert!(refused.is_update_refused()); // It is not of the update's type.
-    ///
-    /// let booked = run.update_named("book", json!(2)).key("booking:7").await?;
-    /// assert_eq!(booked.to_json().unwrap(), json!(true));
-    /// let free = run.view_named("free").await?.expect("it was published");
-    /// assert_eq!(free.to_json().unwrap(), json!(100));
-    /// # Ok(())
-    /// # };
-    /// # worker.run_while(talk).await?
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// See [`UpdateRun`]. Only the run knows the types and the check of the update: it refuses a request of another type.
-    pub fn update_named(&self, update: impl Into<Name>, request: impl Into<Payload>) -> UpdateRun<Payload> {
-        UpdateRun::named(Arc::clone(self.shared()), self.run_id(), update.into(), request.into())
-    }
 }
 
 /// Sends an update, and waits for its answer: await it.
@@ -160,7 +119,7 @@ struct Asking<A> {
 }
 
 impl UpdateRun<Payload> {
-    fn named(shared: Arc<ClientShared>, run: RunId, update: Name, request: Payload) -> Self {
+    pub(super) fn named(shared: Arc<ClientShared>, run: RunId, update: Name, request: Payload) -> Self {
         let request = shared.check_payload(request_of(&update), request, |_| Ok(()));
         Self::new(shared, run, update, request, Untyped::decode)
     }

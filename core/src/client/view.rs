@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::call::ClientShared;
 use crate::client::handle::RunHandle;
-use crate::client::run_type::{RunType, Untyped};
+use crate::client::run_type::RunType;
 use crate::data::id::{EventSeq, RunId};
 use crate::data::name::Name;
 use crate::data::payload::{Decode, Payload};
@@ -41,16 +41,6 @@ impl<W: RunType> RunHandle<W> {
     pub async fn view<T: DeserializeOwned>(&self, view: View<T>) -> Result<Option<T>, Error> {
         let name = Name::from_static(view.name());
         Ok(read_view(self.shared(), self.run_id(), &name, Payload::decode).await?.map(|(.., value)| value))
-    }
-
-    /// Returns the newest value of a view as [`RunHandle::view`] does, for a client that knows the view's name but not its type,
-    /// as a [`Payload`], to write as JSON or to decode. See [`RunHandle::update_named`] for an example.
-    ///
-    /// # Errors
-    /// See [`RunHandle::view`].
-    pub async fn view_named(&self, view: impl Into<Name>) -> Result<Option<Payload>, Error> {
-        let name = view.into();
-        Ok(read_view(self.shared(), self.run_id(), &name, Untyped::decode).await?.map(|(.., value)| value))
     }
 
     /// Follows a view: the stream returns its newest value if there is one, then each value that is newer, and ends after the
@@ -97,18 +87,10 @@ impl<W: RunType> RunHandle<W> {
         let name = Name::from_static(view.name());
         ViewChanges::new(Arc::clone(self.shared()), self.run_id(), name, Payload::decode)
     }
-
-    /// Follows a view as [`RunHandle::watch`] does, for a client that knows the view's name but not its type.
-    ///
-    /// # Errors
-    /// See [`RunHandle::watch`].
-    pub fn watch_named(&self, view: impl Into<Name>) -> ViewChanges<Payload> {
-        ViewChanges::new(Arc::clone(self.shared()), self.run_id(), view.into(), Untyped::decode)
-    }
 }
 
 /// Reads the newest value of a view of the current run of a chain, with that run and the number of the event.
-async fn read_view<T>(
+pub(super) async fn read_view<T>(
     shared: &ClientShared,
     run: RunId,
     name: &Name,
@@ -156,7 +138,7 @@ pub struct ViewChanges<T> {
 }
 
 impl<T: Send + 'static> ViewChanges<T> {
-    fn new(shared: Arc<ClientShared>, run: RunId, name: Name, decode: Decode<T>) -> Self {
+    pub(super) fn new(shared: Arc<ClientShared>, run: RunId, name: Name, decode: Decode<T>) -> Self {
         let watcher = Arc::clone(&shared.watcher);
         let closed = async move { watcher.wait(Topic { run, what: What::Closed }, None).await }.boxed();
         let view = name.clone();

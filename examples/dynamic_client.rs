@@ -1,4 +1,4 @@
-//! A client without types: a gateway or a tool starts, finds, signals and reads runs by name and in JSON.
+//! A client without types: a gateway or a tool starts, finds, signals, asks and reads runs by name and in JSON.
 //!
 //! `cargo run --example dynamic_client`
 
@@ -17,9 +17,15 @@ struct Claim {
 }
 
 const APPROVED: Signal<u32> = Signal::new("approved-percent");
+const RAISE: Update<u32, u32> = Update::new("raise");
+const CENTS: View<u32> = View::new("cents");
 
 #[workflow(name = "claim")]
-async fn claim(ctx: Context, claim: Claim) -> WorkflowResult<Claim> {
+async fn claim(ctx: Context, mut claim: Claim) -> WorkflowResult<Claim> {
+    let (more, answer) = ctx.wait_for_update(RAISE).await?;
+    claim.cents += more;
+    answer.send(claim.cents);
+    ctx.publish(CENTS, &claim.cents);
     let percent = ctx.wait_for(APPROVED).await?;
     Ok(Claim { cents: claim.cents * percent / 100, ..claim })
 }
@@ -38,8 +44,10 @@ async fn show(client: &Client) -> Result<(), Error> {
 
     // Another process knows the key.
     let Some(run) = client.find_named("claim", "claim:7").await? else { return Ok(()) };
+    let raised = run.update_named("raise", json!(100)).key("raise:1").await?;
+    println!("it is a claim of {} cents now", json!(raised));
     let info = until_it_waits(&run).await?;
-    println!("it waits for {}", json!(info.waits));
+    println!("it shows {} and waits for {}", json!(run.view_named("cents").await?), json!(info.waits));
     run.signal_named("approved-percent", json!(50)).await?;
     let result: serde_json::Value = run.as_type::<Json>().result().await?;
     println!("the result is {result}");

@@ -5,6 +5,7 @@ pub(crate) mod activity_queue;
 pub(crate) mod batch;
 pub(crate) mod broadcast;
 pub(crate) mod builder;
+mod by_name;
 pub(crate) mod call;
 pub(crate) mod closed;
 pub(crate) mod handle;

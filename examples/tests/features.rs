@@ -106,8 +106,9 @@ fn film_is_rendered_where_it_was_downloaded() {
 #[test]
 fn client_needs_no_types() {
     let texts = [
-        "it waits for [{\"kind\":\"signal\"",
-        "\"cents\":2450",
+        "it is a claim of 5000 cents now",
+        "it shows 5000 and waits for [{\"kind\":\"signal\"",
+        "\"cents\":2500",
         "stalled: the input of workflow `claim`",
         "`cents`",
     ];

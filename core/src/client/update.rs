@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,12 +16,12 @@ use crate::client::handle::RunHandle;
 use crate::client::lazy::{Begin, Lazy};
 use crate::client::message::{keyed_by, random_message, submission};
 use crate::client::request::Prepared;
-use crate::client::run_type::RunType;
+use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::optional_key::OptionalKey;
-use crate::data::payload::Payload;
+use crate::data::payload::{Decode, Payload};
 use crate::error::Error;
 use crate::guard::caught;
 use crate::log::message::Message;
@@ -45,7 +44,7 @@ impl<W: RunType> RunHandle<W> {
         Q: Serialize + DeserializeOwned,
         A: DeserializeOwned + 'static,
     {
-        UpdateRun::new(Arc::clone(self.shared()), self.run_id(), update, &request)
+        UpdateRun::typed(Arc::clone(self.shared()), self.run_id(), update, &request)
     }
 }
 
@@ -106,7 +105,7 @@ impl<W: RunType> RunHandle<W> {
 /// * [`Error::is_unknown_run`]: there is no such run.
 /// * [`Error::is_unavailable`]: it is not known whether the update was sent. It is safe to repeat an update with a key.
 #[must_use = "an update is sent when it is awaited"]
-pub struct UpdateRun<A: DeserializeOwned + 'static>(Lazy<Asking<A>>);
+pub struct UpdateRun<A: 'static>(Lazy<Asking<A>>);
 
 /// An update with its options.
 struct Asking<A> {
@@ -116,29 +115,39 @@ struct Asking<A> {
     request: Result<Payload, Error>,
     key: Option<String>,
     timeout: Option<Duration>,
-    answer: PhantomData<fn() -> A>,
+    decode: Decode<A>,
+}
+
+impl UpdateRun<Payload> {
+    pub(super) fn named(shared: Arc<ClientShared>, run: RunId, update: Name, request: Payload) -> Self {
+        let request = shared.check_payload(request_of(&update), request, |_| Ok(()));
+        Self::new(shared, run, update, request, Untyped::decode)
+    }
 }
 
 impl<A: DeserializeOwned + 'static> UpdateRun<A> {
-    pub(super) fn new<Q: Serialize + DeserializeOwned>(
+    fn typed<Q: Serialize + DeserializeOwned>(
         shared: Arc<ClientShared>,
         run: RunId,
         update: Update<Q, A>,
         request: &Q,
     ) -> Self {
         let name = Name::from_static(update.name());
+        let request = check(run, update, request).and_then(|()| shared.encode(request_of(&name), request));
+        Self::new(shared, run, name, request, Payload::decode)
+    }
+}
+
+impl<A: 'static> UpdateRun<A> {
+    fn new(
+        shared: Arc<ClientShared>,
+        run: RunId,
+        update: Name,
+        request: Result<Payload, Error>,
+        decode: Decode<A>,
+    ) -> Self {
         let key = shared.call.as_ref().map(CallKeys::next);
-        let request = check(run, update, request)
-            .and_then(|()| shared.encode(format_args!("the request of update `{name}`"), request));
-        Self(Lazy::Built(Asking {
-            shared,
-            run,
-            update: name,
-            request,
-            key,
-            timeout: None,
-            answer: PhantomData,
-        }))
+        Self(Lazy::Built(Asking { shared, run, update, request, key, timeout: None, decode }))
     }
 
     /// Sets the update's idempotency key, of 1 to 255 bytes without control characters: of all updates with this name and key,
@@ -159,6 +168,10 @@ impl<A: DeserializeOwned + 'static> UpdateRun<A> {
     }
 }
 
+fn request_of(update: &Name) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "the request of update `{update}`"))
+}
+
 /// Has the update's own check look at the request, before anything is sent.
 fn check<Q, A>(run: RunId, update: Update<Q, A>, request: &Q) -> Result<(), Error> {
     let refusal = match caught(|| update.refusal(request)) {
@@ -169,7 +182,7 @@ fn check<Q, A>(run: RunId, update: Update<Q, A>, request: &Q) -> Result<(), Erro
     Err(Error::update_refused(run, update.name(), refusal))
 }
 
-impl<A: DeserializeOwned + 'static> Future for UpdateRun<A> {
+impl<A: 'static> Future for UpdateRun<A> {
     type Output = Result<A, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -177,15 +190,15 @@ impl<A: DeserializeOwned + 'static> Future for UpdateRun<A> {
     }
 }
 
-impl<A: DeserializeOwned + 'static> Begin for Asking<A> {
+impl<A: 'static> Begin for Asking<A> {
     type Output = Result<A, Error>;
 
     fn begin(self) -> BoxFuture<'static, Self::Output> {
-        let Self { shared, run, update, request, key, timeout, .. } = self;
+        let Self { shared, run, update, request, key, timeout, decode } = self;
         let asked = request.and_then(|request| Asked::new(shared, run, update, request, key));
         Box::pin(async move {
             let asked = asked?;
-            asked.answer(timeout).await?.decode().map_err(|error| {
+            decode(&asked.answer(timeout).await?).map_err(|error| {
                 Error::payload(format!("the answer of run {run} to update `{}`", asked.update), error)
             })
         })
@@ -332,7 +345,7 @@ impl Asked {
     }
 }
 
-impl<A: DeserializeOwned + 'static> fmt::Debug for UpdateRun<A> {
+impl<A: 'static> fmt::Debug for UpdateRun<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

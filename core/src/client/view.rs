@@ -15,7 +15,7 @@ use crate::client::handle::RunHandle;
 use crate::client::run_type::RunType;
 use crate::data::id::{EventSeq, RunId};
 use crate::data::name::Name;
-use crate::data::payload::Payload;
+use crate::data::payload::{Decode, Payload};
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::wire;
@@ -39,7 +39,8 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unavailable`]: the store did not answer.
     /// * Any other error: the event is damaged, or was written by a newer build. The error names the event.
     pub async fn view<T: DeserializeOwned>(&self, view: View<T>) -> Result<Option<T>, Error> {
-        Ok(read_view(self.shared(), self.run_id(), view).await?.map(|(.., value)| value))
+        let name = Name::from_static(view.name());
+        Ok(read_view(self.shared(), self.run_id(), &name, Payload::decode).await?.map(|(.., value)| value))
     }
 
     /// Follows a view: the stream returns its newest value if there is one, then each value that is newer, and ends after the
@@ -83,28 +84,29 @@ impl<W: RunType> RunHandle<W> {
     /// An item may be an error: those of [`RunHandle::view`]. The stream ends after it. While the store does not answer for
     /// long, the stream waits.
     pub fn watch<T: DeserializeOwned + Send + 'static>(&self, view: View<T>) -> ViewChanges<T> {
-        ViewChanges::new(Arc::clone(self.shared()), self.run_id(), view)
+        let name = Name::from_static(view.name());
+        ViewChanges::new(Arc::clone(self.shared()), self.run_id(), name, Payload::decode)
     }
 }
 
 /// Reads the newest value of a view of the current run of a chain, with that run and the number of the event.
-async fn read_view<T: DeserializeOwned>(
+pub(super) async fn read_view<T>(
     shared: &ClientShared,
     run: RunId,
-    view: View<T>,
+    name: &Name,
+    decode: Decode<T>,
 ) -> Result<Option<(RunId, EventSeq, T)>, Error> {
-    Name::check("name of a view", view.name()).map_err(Error::invalid)?;
-    let Some(found) = shared.retry(|| shared.store.query().view(run, view.name())).await? else {
+    Name::check("name of a view", name).map_err(Error::invalid)?;
+    let Some(found) = shared.retry(|| shared.store.query().view(run, name)).await? else {
         // A run that has published nothing has no view; a run that does not exist is an error.
         shared.describe(run).await?;
         return Ok(None);
     };
     let (current, seq) = (found.frame.run, found.seq);
-    let value = value_of(found, view.name())
-        .map_err(|problem| StoreError::corrupt(format!("view `{}` of run {run}: {problem}", view.name())))?;
-    let value = value.decode().map_err(|error| {
-        Error::payload(format!("view `{}` of run {run}, event {seq},", view.name()), error)
-    })?;
+    let value = value_of(found, name)
+        .map_err(|problem| StoreError::corrupt(format!("view `{name}` of run {run}: {problem}")))?;
+    let value = decode(&value)
+        .map_err(|error| Error::payload(format!("view `{name}` of run {run}, event {seq},"), error))?;
     Ok(Some((current, seq, value)))
 }
 
@@ -130,18 +132,19 @@ fn value_of(found: FoundView, name: &str) -> Result<Payload, String> {
 
 /// The changes of a view: a stream, made by [`RunHandle::watch`](RunHandle::watch), which has an example.
 pub struct ViewChanges<T> {
-    name: &'static str,
+    name: Name,
     run: RunId,
     changes: BoxStream<'static, Result<T, Error>>,
 }
 
-impl<T: DeserializeOwned + Send + 'static> ViewChanges<T> {
-    fn new(shared: Arc<ClientShared>, run: RunId, view: View<T>) -> Self {
+impl<T: Send + 'static> ViewChanges<T> {
+    pub(super) fn new(shared: Arc<ClientShared>, run: RunId, name: Name, decode: Decode<T>) -> Self {
         let watcher = Arc::clone(&shared.watcher);
         let closed = async move { watcher.wait(Topic { run, what: What::Closed }, None).await }.boxed();
-        let seen = Seen { shared, run, value: None, published: None, closed, is_over: false };
-        let changes = try_unfold(seen, move |seen| seen.next(view)).boxed();
-        Self { name: view.name(), run, changes }
+        let view = name.clone();
+        let seen = Seen { shared, run, view, value: None, published: None, closed, is_over: false };
+        let changes = try_unfold(seen, move |seen| seen.next(decode)).boxed();
+        Self { name, run, changes }
     }
 
     /// The next change; `None` after the end of the run. To drop the future loses nothing. See
@@ -176,6 +179,8 @@ struct Seen {
     shared: Arc<ClientShared>,
     /// The run that was the current one of its chain when that was last asked for.
     run: RunId,
+    /// The name of the view.
+    view: Name,
     /// The event with the value that was returned last, and its run.
     value: Option<(RunId, EventSeq)>,
     /// The last event that is known to have published a view, of whatever name.
@@ -188,9 +193,9 @@ struct Seen {
 
 impl Seen {
     /// Waits for a value that was not returned yet.
-    async fn next<T: DeserializeOwned>(mut self, view: View<T>) -> Result<Option<(T, Self)>, Error> {
+    async fn next<T>(mut self, decode: Decode<T>) -> Result<Option<(T, Self)>, Error> {
         loop {
-            if let Some((run, seq, value)) = read_view(&self.shared, self.run, view).await?
+            if let Some((run, seq, value)) = read_view(&self.shared, self.run, &self.view, decode).await?
                 && self.value != Some((run, seq))
             {
                 self.value = Some((run, seq));

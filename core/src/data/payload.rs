@@ -68,6 +68,9 @@ pub struct Payload {
     bytes: Bytes,
 }
 
+/// How a payload becomes a value.
+pub(crate) type Decode<T> = fn(&Payload) -> Result<T, PayloadError>;
+
 impl Payload {
     /// Encodes a value as CBOR.
     ///

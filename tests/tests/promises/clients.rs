@@ -22,11 +22,14 @@ promises![
     result_that_is_not_there_yet_is_none,
     requests_are_futures_that_macros_join,
     run_is_started_signalled_and_read_by_name_in_json,
+    update_is_sent_and_view_is_read_by_name_in_json,
     json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere,
     what_a_client_reads_can_be_returned_as_json,
 ];
 
 const GO: Signal<u32> = Signal::new("go");
+const PAY: Update<u32, Left> = Update::new("pay");
+const CENTS: View<u32> = View::new("cents");
 
 activity!(Hold, "hold", () => ());
 activity!(Charge, "charge", u32 => u32);
@@ -55,6 +58,20 @@ pub(crate) struct Order {
 pub(crate) struct Item {
     count: u32,
 }
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Left {
+    left: u32,
+}
+
+workflow!(Till, "till", |ctx: Context, cents: u32| -> WorkflowResult<u32> {
+    ctx.publish(CENTS, &cents);
+    let (paid, answer) = ctx.wait_for_update(PAY).await?;
+    let left = cents - paid;
+    answer.send(Left { left });
+    ctx.publish(CENTS, &left);
+    Ok(left)
+});
 
 workflow!(Sum, "sum", |ctx: Context, order: Order| -> WorkflowResult<(u32, u32)> {
     let extra = ctx.wait_for(GO).await?;
@@ -204,6 +221,30 @@ async fn run_is_started_signalled_and_read_by_name_in_json(env: Env) {
     assert_eq!(found.as_type::<Json>().try_result().await.unwrap(), Some(json!([5, 7])));
     assert_eq!(found.as_type::<Sum>().result().await.unwrap(), (5, 7));
     assert!(env.client.find_named("sum", "order:8").await.unwrap().is_none());
+}
+
+async fn update_is_sent_and_view_is_read_by_name_in_json(env: Env) {
+    // Given a client that knows names alone
+    env.run(env.worker().workflow::<Till>());
+    let run = env.client.start_named("till", json!(10)).await.unwrap();
+    let mut changes = run.watch_named("cents");
+    // Then a request of another type is refused, and another one is answered, once for its key
+    let refused = run.update_named("pay", json!("much")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::UpdateRefused);
+    for _ in 0..2 {
+        let answer = run.update_named("pay", json!(7)).key(Some("payment:7")).await.unwrap();
+        assert_eq!(answer.to_json().unwrap(), json!({"left": 3}));
+    }
+    // And its views are read, also after its end
+    assert_eq!(run.as_type::<Json>().result().await.unwrap(), json!(3));
+    let left = run.view_named("cents").await.unwrap().unwrap();
+    assert_eq!(left.to_json().unwrap(), json!(3));
+    assert!(run.view_named("euros").await.unwrap().is_none());
+    let mut last = None;
+    while let Some(change) = changes.next().await {
+        last = Some(change.unwrap().to_json().unwrap());
+    }
+    assert_eq!(last, Some(json!(3)));
 }
 
 async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_its_run_elsewhere(env: Env) {

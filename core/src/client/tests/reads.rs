@@ -166,6 +166,8 @@ async fn view_that_cannot_be_read_names_the_event() {
     // The event with the value
     set(found(5, &frame));
     assert_eq!(run.view(STAGE).await.unwrap(), Some(7));
+    assert_eq!(run.view_named("stage").await.unwrap(), Some(Payload::encode(&7).unwrap()));
+    assert!(run.view_named("").await.unwrap_err().is_invalid());
     // Another event, one that the frame does not have, and a kind of a newer build
     let newer = [&frame.body[..7], &[0x18, 77], &frame.body[9..]].concat();
     for (found, problem) in [

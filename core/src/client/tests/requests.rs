@@ -118,6 +118,10 @@ async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
     let one = || Payload::encode(&1).unwrap();
     assert!(refused(&fixture, client.start_named("", one()).await).contains("workflow"));
     assert!(refused(&fixture, client.signal_named(run, "a\nb", one()).await).contains("control character"));
+    let run = client.handle::<Greeting>(run);
+    assert!(refused(&fixture, run.update_named("", one()).await).contains("the update \"\" is empty"));
+    let error = refused(&fixture, run.update_named("ask", long()).await);
+    assert!(error.contains("the request of update `ask` has 102 bytes, and the limit is 100"), "{error}");
 }
 
 #[tokio::test]

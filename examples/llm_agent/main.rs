@@ -40,7 +40,7 @@ async fn main() -> Result<(), Error> {
 
 /// Begins a conversation, or continues the one that is open, up to its end.
 async fn talk(client: &Client) -> Result<(), Error> {
-    let run = match client.list().workflow(support_agent::NAME).open().limit(1).await?.first() {
+    let run = match client.list().of::<support_agent>().open().limit(1).await?.first() {
         Some(open) => client.handle(open.run_id),
         None => client.start::<support_agent>(Session::new("I was charged twice.")).await?,
     };

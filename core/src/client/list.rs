@@ -15,6 +15,7 @@ use crate::data::limits;
 use crate::error::Error;
 use crate::store::append::{ClosedStatus, OpenState};
 use crate::store::query::{RunFilter, RunPage};
+use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
 
 /// The default number of runs per page.
@@ -77,7 +78,30 @@ impl ListRuns {
         self
     }
 
-    /// Lists only runs of the workflow with this name. By default, runs of all workflows are listed.
+    /// Lists only runs of workflow `W`. By default, runs of all workflows are listed. Replaces an earlier `workflow`.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[workflow(name = "water")]
+    /// async fn water(_ctx: Context, plant: String) -> WorkflowResult<String> {
+    ///     Ok(plant)
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let run = client.start::<water>("fern".to_owned()).await?;
+    /// let open = client.list().of::<water>().open().await?;
+    /// assert_eq!(open[0].run_id, run.run_id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of<W: Workflow>(self) -> Self {
+        self.workflow(W::NAME)
+    }
+
+    /// Lists only runs of the workflow with this name, for a client that does not know its type. Replaces an earlier `of`.
     pub fn workflow(self, name: impl Into<String>) -> Self {
         self.with(|list| list.filter.workflow = Some(name.into()))
     }

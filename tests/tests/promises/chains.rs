@@ -83,7 +83,7 @@ async fn handle_of_the_first_run_follows_its_chain(env: Env) {
     assert_eq!((chain.first, chain.number), (first.run_id(), 3));
     assert!(!info.status.is_over() && first.try_result().await.unwrap().is_none());
     // Lists show each run by itself.
-    let continued = env.client.list().workflow(Listen::NAME).status(RunStatus::Continued).await.unwrap();
+    let continued = env.client.list().of::<Listen>().status(RunStatus::Continued).await.unwrap();
     let continued: Vec<_> = continued.iter().map(|run| run.run_id).collect();
     assert_eq!(continued, [chain.predecessor, first.run_id()]);
     // Every run of the chain leads to the current one.

@@ -89,7 +89,7 @@ async fn run_says_as_data_what_it_waits_for_and_where(env: Env) {
     assert_eq!((name.as_str(), Some(*until)), ("go", info.wake_at));
     assert_contains(source, &["clients.rs:"]);
     // And a list says the same, which reads no history
-    let listed = env.client.list().workflow("wait-for-much").await.unwrap();
+    let listed = env.client.list().of::<WaitForMuch>().await.unwrap();
     assert_eq!(listed[0].waits, info.waits);
 }
 
@@ -255,7 +255,7 @@ async fn json_that_does_not_fit_is_refused_where_the_type_is_known_and_stalls_it
     let error = told.start_named("sum", wrong()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Payload);
     assert_contains(error.to_string(), &["the input of workflow `sum`", "`items[1].count`"]);
-    assert!(env.client.list().workflow("sum").await.unwrap().is_empty());
+    assert!(env.client.list().of::<Sum>().await.unwrap().is_empty());
     // When it was not, then the run stalls, and says where the input does not fit
     let run = env.client.start_named("sum", wrong()).await.unwrap().as_type::<Sum>();
     assert_contains(stall_reason(&run).await, &["`items[1].count`"]);

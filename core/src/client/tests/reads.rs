@@ -232,8 +232,7 @@ async fn list_is_filtered_and_paged_by_the_store() {
     for number in 0..7 {
         fixture.store.describe_as(some_run(number), "greeting", OpenRow::default());
     }
-    let list =
-        fixture.client.list().workflow("greeting").parent(some_run(9)).status(RunStatus::Stalled).limit(3);
+    let list = fixture.client.list().of::<Greeting>().parent(some_run(9)).status(RunStatus::Stalled).limit(3);
     assert_eq!(list.clone().await.unwrap().len(), 3);
     let filter = RunFilter {
         workflow: Some("greeting".to_owned()),

@@ -12,16 +12,21 @@ use crate::data::payload::{Payload, PayloadError};
 /// The type name of an error whose type is not known.
 pub(crate) const UNNAMED: &str = "error";
 
+/// The type name of the failure that a failed activity, step or child causes in its workflow. Its message says so in words.
+pub(crate) const CALL_FAILED: &str = "call-failed";
+
 /// An error as the log records it: its type, its message, whether a retry may succeed, its causes and, if its author
 /// attached any, typed details.
 ///
-/// A failure is shown as its message, followed by its type in parentheses, and its causes likewise:
+/// A failure is shown as its message, followed by its type in parentheses, and its causes likewise. The type `call-failed` is left
+/// out, which says no more than its message, ``activity `charge` failed``:
 ///
 /// ```
 /// let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
 /// let failure = pgworkflows::error::Failure::from_error(&denied);
 /// assert_eq!(failure.to_string(), "permission denied (std::io::error::Error)");
 /// ```
+///
 /// As JSON it has the fields `type`, `message`, `retryable` and, if there are any, `cause` and `details`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
@@ -139,6 +144,27 @@ impl Failure {
         self.type_name == type_name || self.cause.as_ref().is_some_and(|cause| cause.is(type_name))
     }
 
+    /// What failed in the first place: the first of this failure and its causes that is no `call-failed`. A workflow that passes on
+    /// the failure of an activity fails with `call-failed`; its origin has the name that the activity's author gave.
+    ///
+    /// ```
+    /// use pgworkflows::error::Failure;
+    ///
+    /// let mut failure = Failure::new("call-failed", "activity `charge` failed");
+    /// failure.cause = Some(Box::new(Failure::new("card-declined", "the bank said no")));
+    /// assert_eq!(failure.origin().type_name, "card-declined");
+    /// assert_eq!(failure.to_string(), "activity `charge` failed: the bank said no (card-declined)");
+    /// ```
+    pub fn origin(&self) -> &Self {
+        let mut origin = self;
+        while origin.type_name == CALL_FAILED
+            && let Some(cause) = &origin.cause
+        {
+            origin = cause;
+        }
+        origin
+    }
+
     /// The details as a value; `None` if there are none, or if they cannot be decoded as a `T`.
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
         self.read_details().ok()
@@ -164,12 +190,12 @@ impl AsRef<dyn StdError + Send + Sync> for Failure {
 }
 
 impl fmt::Display for Failure {
-    /// Writes the message and the messages of its causes, each with its type.
+    /// Writes the message and the messages of its causes, each with its type, unless that says nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut link = Some(self);
         while let Some(failure) = link {
             f.write_str(&failure.message)?;
-            if failure.type_name != UNNAMED {
+            if failure.type_name != UNNAMED && failure.type_name != CALL_FAILED {
                 write!(f, " ({})", failure.type_name)?;
             }
             link = failure.cause.as_deref();

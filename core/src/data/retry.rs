@@ -69,7 +69,8 @@ impl RetryPolicy {
     /// such as `card-declined`, by itself or by deriving `Failure`; or the path of the Rust type in the module that
     /// defines it. That path may differ from the public one, and changes when the type is moved: `std::io::Error` is
     /// `std::io::error::Error`. Results and histories show a failure's type in parentheses, and [`std::any::type_name`]
-    /// returns it. The causes of a failure are not compared.
+    /// returns it. The causes of a failure are not compared, apart from those of a `call-failed`: a policy for whole runs names the
+    /// failures of their activities.
     ///
     /// ```
     /// # use pgworkflows::activity::RetryPolicy;
@@ -96,7 +97,7 @@ impl RetryPolicy {
         seed: u64,
     ) -> Option<Duration> {
         let last = self.max_attempts.is_some_and(|max| attempt >= max);
-        if last || !failure.retryable || self.non_retryable.contains(&failure.type_name) {
+        if last || !failure.retryable || self.non_retryable.contains(&failure.origin().type_name) {
             return None;
         }
         let doublings = attempt.saturating_sub(1).min(31);
@@ -165,6 +166,22 @@ mod tests {
         assert_eq!(policy.delay_after(1, &failure().non_retryable(), 0), None);
         assert_eq!(policy.delay_after(1, &Failure::new("declined", ""), 0), None);
         assert_eq!(RetryPolicy::none().delay_after(1, &failure(), 0), None);
+    }
+
+    #[test]
+    fn run_that_passes_on_a_failure_is_not_retried_if_the_policy_names_it() {
+        let policy = RetryPolicy::exponential().non_retryable(["declined"]);
+        let failed = |cause| {
+            let mut failure = Failure::new("call-failed", "activity `charge` failed");
+            failure.cause = Some(Box::new(Failure::new(cause, "")));
+            failure
+        };
+        assert!(policy.delay_after(1, &failed("busy"), 0).is_some());
+        assert_eq!(policy.delay_after(1, &failed("declined"), 0), None);
+        // Another failure that it caused is another failure.
+        let mut wrapped = failure();
+        wrapped.cause = Some(Box::new(Failure::new("declined", "")));
+        assert!(policy.delay_after(1, &wrapped, 0).is_some());
     }
 
     #[test]

@@ -79,22 +79,22 @@ impl Line {
         match &self.event {
             Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => tracing::warn!(
                 %run, %workflow, key, activity, call = %id, attempt, attempts_max, again_at = %retry_at,
-                failure_type = %failure.type_name, %failure, "an attempt failed"
+                failure_type = %failure.origin().type_name, %failure, "an attempt failed"
             ),
             Event::ActivityAttemptLost { id, attempt } => tracing::warn!(
                 %run, %workflow, key, activity, call = %id, attempt, "an attempt ended with its process"
             ),
             Event::ActivityFailed { id, failure } => tracing::warn!(
                 %run, %workflow, key, activity, call = %id, attempts, attempts_max,
-                failure_type = %failure.type_name, %failure, "an activity failed, and no attempt is left"
+                failure_type = %failure.origin().type_name, %failure, "an activity failed, and no attempt is left"
             ),
             Event::CompensationFailed { id, failure } => tracing::warn!(
                 %run, %workflow, key, activity, call = %id, attempts, attempts_max,
-                failure_type = %failure.type_name, %failure, "a compensation failed, and no attempt is left"
+                failure_type = %failure.origin().type_name, %failure, "a compensation failed, and no attempt is left"
             ),
             Event::StepFailed { id, step, failure } => tracing::warn!(
                 %run, %workflow, key, activity = %step, call = %id,
-                failure_type = %failure.type_name, %failure, "a step failed, and no attempt is left"
+                failure_type = %failure.origin().type_name, %failure, "a step failed, and no attempt is left"
             ),
             Event::RunStarted { .. } => tracing::debug!(%run, %workflow, key, "a run started"),
             Event::RunCompleted { .. } => tracing::debug!(%run, %workflow, key, "a run completed"),
@@ -106,11 +106,11 @@ impl Line {
             }
             Event::RunFailed { failure, uncompensated } => tracing::warn!(
                 %run, %workflow, key, uncompensated = uncompensated.len(),
-                failure_type = %failure.type_name, %failure, "a run failed"
+                failure_type = %failure.origin().type_name, %failure, "a run failed"
             ),
             Event::RunRetried { failure, retry_at, successor, .. } => tracing::warn!(
                 %run, %workflow, key, %successor, again_at = %retry_at,
-                failure_type = %failure.type_name, %failure, "a run failed, and is tried again"
+                failure_type = %failure.origin().type_name, %failure, "a run failed, and is tried again"
             ),
             Event::RunTerminated { reason, skipped, .. } => tracing::info!(
                 %run, %workflow, key, reason, skipped = skipped.len(), "a run was terminated"

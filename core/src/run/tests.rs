@@ -564,7 +564,7 @@ fn compensations_run_newest_first_even_after_one_has_failed() {
         4 compensation.registered #3 undo 3
         5 activity.scheduled #4 work 1
         6 activity.failed #4: it broke (broken)
-        7 run.ending failed: activity `work` failed (call-failed): it broke (broken)
+        7 run.ending failed: activity `work` failed: it broke (broken)
         8 compensation.scheduled #3
         9 compensation.failed #3: it broke (broken)
         10 compensation.scheduled #2
@@ -573,7 +573,7 @@ fn compensations_run_newest_first_even_after_one_has_failed() {
         13 compensation.scheduled #1
         14 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
         15 compensation.completed #1
-        16 run.failed: activity `work` failed (call-failed): it broke (broken); compensation undo: it broke (broken)
+        16 run.failed: activity `work` failed: it broke (broken); compensation undo: it broke (broken)
     "#]]);
 }
 
@@ -667,7 +667,7 @@ fn lost_attempts_have_their_own_budget() {
         11 activity.attempt-started #1 attempt 1
         12 activity.attempt-lost #1 attempt 1
         13 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
-        14 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
+        14 run.failed: activity `work` failed: the process died 5 times while it executed `work` (attempt-lost)
     "#]]);
 }
 
@@ -684,7 +684,7 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
         2 activity.scheduled #1 once 1
         3 activity.attempt-started #1 attempt 1
         4 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
-        5 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+        5 run.failed: activity `once` failed: the process died while it executed `once`, which may run only once (attempt-lost)
     "#]]);
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::failure::{Failure, UNNAMED};
+use crate::data::failure::{CALL_FAILED, Failure, UNNAMED};
 use crate::data::id::RunId;
 use crate::data::outcome::Outcome;
 use crate::data::typed_failure::TypedFailure;
@@ -150,9 +150,6 @@ impl WorkflowError {
         self.failure()?.details()
     }
 }
-
-/// The type name of the failure that a failed activity or step causes in its workflow.
-const CALL_FAILED: &str = "call-failed";
 
 /// The type name of the failure that a `.timeout(…)` causes.
 const TIMED_OUT: &str = "timed-out";

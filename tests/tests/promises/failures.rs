@@ -60,10 +60,7 @@ async fn failure_of_an_activity_reaches_the_caller_with_its_structure(env: Env) 
     // As an error, it has sources, and its text contains all of them.
     assert_eq!(
         error.to_string(),
-        format!(
-            "run {} failed: activity `charge` failed (call-failed): not enough money (card-declined)",
-            run.run_id()
-        )
+        format!("run {} failed: activity `charge` failed: not enough money (card-declined)", run.run_id())
     );
     let call = error.source().unwrap();
     assert_eq!(call.source().unwrap().to_string(), "not enough money (card-declined)");

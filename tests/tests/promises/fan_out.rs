@@ -61,10 +61,7 @@ async fn when_all_waits_for_all_then_surfaces_the_first_failure_by_position(env:
 
     // Then the failure is that of the first branch, and all have been waited for
     let error = run.result().await.unwrap_err();
-    assert_eq!(
-        error.failure().unwrap().to_string(),
-        "activity `answer` failed (call-failed): no, later (refused)"
-    );
+    assert_eq!(error.failure().unwrap().to_string(), "activity `answer` failed: no, later (refused)");
     assert_eq!(journal.lines().len(), 4);
     assert_eq!(count(&run, "activity.cancelled").await, 0);
     assert_eq!(history_text(&run).await.last().unwrap(), "run.failed");

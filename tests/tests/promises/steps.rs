@@ -85,7 +85,7 @@ async fn failing_step_is_retried_by_its_policy_and_fails_with_its_last_error(env
     assert_eq!(history_text(&succeeds).await, ["run.started", "step.completed stubborn", "run.completed"]);
     let fails = env.client.start::<Stubborn>(4).await.unwrap();
     let error = fails.result().await.unwrap_err();
-    assert_eq!(error.failure().unwrap().to_string(), "step `stubborn` failed (call-failed): 3 (busy)");
+    assert_eq!(error.failure().unwrap().to_string(), "step `stubborn` failed: 3 (busy)");
     assert!(error.failure().unwrap().is("busy"));
     assert_eq!(history_text(&fails).await, ["run.started", "step.failed stubborn", "run.failed"]);
 }

@@ -104,7 +104,7 @@ workflow!(LaterOrder, "order", |ctx: Context, cents: u64| -> WorkflowResult<Stri
 async fn name_that_the_code_lacks_is_no_stall(env: Env) {
     env.run(env.worker().workflow::<LaterOrder>().activity(bank(&Journal::default())));
     let seen = env.client.start::<LaterOrder>(0).await.unwrap().result().await.unwrap();
-    assert_eq!(seen, "other: activity `charge` failed (call-failed): busy (busy)");
+    assert_eq!(seen, "other: activity `charge` failed: busy (busy)");
 }
 
 async fn details_that_do_not_fit_are_no_stall_and_stay_in_the_causes(env: Env) {
@@ -119,7 +119,10 @@ async fn details_that_do_not_fit_are_no_stall_and_stay_in_the_causes(env: Env) {
         unreadable.contains("PaymentFailure") && unreadable.contains("(unreadable-details)"),
         "{unreadable}"
     );
-    assert!(unreadable.ends_with("(call-failed): declined: no money (card-declined)"), "{unreadable}");
+    assert!(
+        unreadable.ends_with("activity `charge` failed: declined: no money (card-declined)"),
+        "{unreadable}"
+    );
     // A field that is gone is ignored, and one that is missing has its default.
     assert_eq!(seen(900).await, r#"TooMuch { cents: 900, currency: "" }"#);
 }

@@ -16,7 +16,7 @@ fn result_over_the_limit_fails_the_activity() {
         1 run.started works 5
         2 activity.scheduled #1 work 5
         3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
-        4 run.failed: activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
+        4 run.failed: activity `work` failed: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
     "#]].assert_eq(&fixture.history(run));
 }
 

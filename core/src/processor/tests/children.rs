@@ -79,7 +79,7 @@ fn terminated_child_is_a_failure_of_its_parent_that_names_it() {
         1 run.started parent 0
         2 child.started #1 waits 0
         3 child.failed #1: the child was terminated: enough (child-terminated)
-        4 run.failed: child `waits` (run CHILD) failed (call-failed): the child was terminated: enough (child-terminated)
+        4 run.failed: child `waits` (run CHILD) failed: the child was terminated: enough (child-terminated)
     "#]]
     .assert_eq(&fixture.history(parent).replace(&child.to_string(), "CHILD"));
 }

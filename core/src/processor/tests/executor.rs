@@ -89,7 +89,7 @@ fn activity_that_may_run_only_once_fails_when_its_worker_dies() {
         3 activity.attempt-started #1 attempt 1
         4 run.adopted lease 2
         5 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
-        6 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+        6 run.failed: activity `once` failed: the process died while it executed `once`, which may run only once (attempt-lost)
     "#]].assert_eq(&fixture.history(run));
 }
 

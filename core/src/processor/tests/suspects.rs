@@ -269,7 +269,7 @@ fn activity_that_kills_its_process_fails_in_the_end() {
         17 run.adopted lease 8
         18 activity.attempt-lost #1 attempt 1
         19 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
-        20 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
+        20 run.failed: activity `work` failed: the process died 5 times while it executed `work` (attempt-lost)
     "#]]
     .assert_eq(&fixture.history(run));
 }

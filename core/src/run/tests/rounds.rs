@@ -144,7 +144,7 @@ fn dropped_round_goes_on_and_the_end_waits_for_it_before_its_own_round() {
         8 timer.fired #5
         9 activity.scheduled #6 work 4
         10 activity.failed #6: it broke (broken)
-        11 run.ending failed: activity `work` failed (call-failed): it broke (broken)
+        11 run.ending failed: activity `work` failed: it broke (broken)
         12 compensation.failed #2: it broke (broken)
         13 compensation.scheduled #1
         14 run.adopted lease 2
@@ -152,7 +152,7 @@ fn dropped_round_goes_on_and_the_end_waits_for_it_before_its_own_round() {
         16 compensations.ended #3; compensation other: it broke (broken)
         17 compensation.scheduled #4
         18 compensation.completed #4
-        19 run.failed: activity `work` failed (call-failed): it broke (broken); compensation other: it broke (broken)
+        19 run.failed: activity `work` failed: it broke (broken); compensation other: it broke (broken)
     "#]]);
 }
 

@@ -73,7 +73,7 @@ fn failed_activity_is_an_error_with_its_cause() {
         1 run.started W
         2 activity.scheduled #1 work 9
         3 activity.failed #1: it broke (broken)
-        4 run.completed "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
+        4 run.completed "activity `work` failed: it broke (broken) (not retryable); is broken: Some(true)"
     "#]]);
 }
 
@@ -98,7 +98,7 @@ fn retry_times_depend_on_the_run_alone() {
         5 activity.failed #1: it broke (broken)
         6 activity.scheduled #2 work 9
         7 activity.failed #2: the card was declined (declined)
-        8 run.completed "activity `work` failed (call-failed): it broke (broken)"
+        8 run.completed "activity `work` failed: it broke (broken)"
     "#]]);
 }
 
@@ -128,7 +128,7 @@ fn schedule_to_close_ends_an_attempt_and_a_backoff() {
         6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
         7 activity.scheduled #3 work 9
         8 activity.failed #3: it broke (broken)
-        9 run.completed "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
+        9 run.completed "activity `work` failed: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed: no attempt succeeded within 3s of its scheduling (schedule_to_close)…
     "#]]);
 }
 
@@ -234,7 +234,7 @@ fn step_outcomes_are_logged_with_their_names() {
         1 run.started W
         2 step.failed #2 bad: it broke (broken)
         3 step.completed #1 good 7
-        4 run.completed "7 step `bad` failed (call-failed): it broke (broken)"
+        4 run.completed "7 step `bad` failed: it broke (broken)"
     "#]]);
 }
 
@@ -444,7 +444,7 @@ fn when_all_waits_for_all_and_returns_the_first_failure_by_position() {
         13 activity.scheduled #7 work 4
         14 step.completed #8 s
         15 activity.completed #7 8
-        16 run.completed "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
+        16 run.completed "activity `work` failed: the second failed (second); (6, (), 5); []; [8]"
     "#]]);
 }
 

@@ -190,7 +190,7 @@ fn bodies_of_arms_return_break_and_fail_as_the_code_around_them() {
         7 activity.completed #3 1
         8 activity.scheduled #4 work 0
         9 activity.failed #4: it broke (broken)
-        10 run.completed "7 as planned (broke-off) activity `work` failed (call-failed): it broke (broken)"
+        10 run.completed "7 as planned (broke-off) activity `work` failed: it broke (broken)"
     "#]]);
 }
 
@@ -303,7 +303,7 @@ fn for_each_keeps_to_its_limit_and_fails_with_the_first_error_in_time() {
         15 activity.failed #7: it broke (broken)
         16 activity.cancelled #8
         17 activity.cancelled #5
-        18 run.completed "[1, 2, 3, 4] activity `work` failed (call-failed): it broke (broken) []"
+        18 run.completed "[1, 2, 3, 4] activity `work` failed: it broke (broken) []"
     "#]]);
 }
 
@@ -336,7 +336,7 @@ fn settled_branches_all_end_and_their_results_are_in_the_order_of_the_items() {
         9 timer.started #5 until 1s
         10 timer.fired #5
         11 activity.cancelled #4
-        12 run.completed "[\"activity `work` failed (call-failed): the first failed (first)\", \"22\", \"33\"] a branch of `for_each` at core/src/workflow/calls/tests/races.rs:LINE did not complete within 1s (timed-out)"
+        12 run.completed "[\"activity `work` failed: the first failed (first)\", \"22\", \"33\"] a branch of `for_each` at core/src/workflow/calls/tests/races.rs:LINE did not complete within 1s (timed-out)"
     "#]]);
 }
 

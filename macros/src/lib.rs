@@ -100,7 +100,8 @@ pub fn derive_failure(item: TokenStream) -> TokenStream {
 ///
 ///     #[activity(name = "billing.refund", at_most_once)]
 ///     async fn refund(&self, payment: String) -> ActivityResult<()> {
-///         Ok(println!("refunded {payment}"))
+///         println!("refunded {payment}");
+///         Ok(())
 ///     }
 /// }
 ///

@@ -35,7 +35,8 @@ use crate::workflow::execute::{ExecuteActivity, guarded};
 /// impl Mailer {
 ///     #[activity(name = "mailer.welcome")]
 ///     async fn welcome(&self, email: String) -> ActivityResult<()> {
-///         Ok(println!("welcome, {email}"))
+///         println!("welcome, {email}");
+///         Ok(())
 ///     }
 /// }
 ///

@@ -145,6 +145,9 @@ impl Context {
     /// Schedules an activity and waits for its outcome. The activity's [`options`](Activity::options) apply unless the
     /// future's methods override them.
     ///
+    /// **By default there is one attempt, without a limit of time**: an error of the activity is the error of the call, and an
+    /// attempt that hangs keeps the run waiting. Set a retry policy and `start_to_close`, here or for the activity.
+    ///
     /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
     /// it at once.
     ///
@@ -173,6 +176,8 @@ impl Context {
 
     /// Schedules an activity by its definition and waits for its outcome, as [`activity`](Self::activity) does. A
     /// single argument needs no tuple. The options of the definition apply unless the future's methods override them.
+    ///
+    /// **By default there is one attempt, without a limit of time**: see [`activity`](Self::activity).
     ///
     /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
     /// it at once.

@@ -33,18 +33,12 @@ pub(crate) struct Arguments {
 pub(crate) struct Global {
     /// The address of the store, such as `postgres://user:password@host:5432/database`. Other users of a machine may see the
     /// arguments of a program, so rather set PGWORKFLOWS_URL or DATABASE_URL
-    #[arg(long, global = true, env = "PGWORKFLOWS_URL", hide_env_values = true, value_name = "URL")]
-    pub(crate) url: Option<String>,
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
 
-    /// The schema of a PostgreSQL database that holds the tables
-    #[arg(
-        long,
-        global = true,
-        env = "PGWORKFLOWS_SCHEMA",
-        default_value = "pgworkflows",
-        value_name = "NAME"
-    )]
-    pub(crate) schema: String,
+    /// The schema of a PostgreSQL database that holds the tables. By default it is that of PGWORKFLOWS_SCHEMA, or `pgworkflows`
+    #[arg(long, global = true, value_name = "NAME")]
+    schema: Option<String>,
 
     /// Answers with one JSON value, for scripts
     #[arg(long, global = true)]
@@ -53,4 +47,33 @@ pub(crate) struct Global {
     /// The store of a test, whatever the address is.
     #[arg(skip)]
     pub(crate) store: Option<AnyStore>,
+}
+
+impl Global {
+    /// The address that was meant for this program: from the arguments, or from its own variable of the environment.
+    pub(crate) fn own_url(&self) -> Option<String> {
+        self.url.clone().filter(|url| !url.is_empty()).or_else(|| variable("PGWORKFLOWS_URL"))
+    }
+
+    /// The address, from the arguments or the environment.
+    pub(crate) fn url(&self) -> Option<String> {
+        self.own_url().or_else(|| variable("DATABASE_URL"))
+    }
+
+    /// The schema, from the arguments or the environment.
+    pub(crate) fn schema(&self) -> String {
+        let given = self.schema.clone().or_else(|| variable("PGWORKFLOWS_SCHEMA"));
+        given.unwrap_or_else(|| "pgworkflows".to_owned())
+    }
+
+    /// The same options with another address.
+    pub(crate) fn at(self, url: String) -> Self {
+        Self { url: Some(url), ..self }
+    }
+}
+
+/// A variable of the environment, if it is set and not empty. If clap read it, its errors would show the option as given.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
 }

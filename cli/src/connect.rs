@@ -47,11 +47,9 @@ pub(crate) enum Migrate {
 }
 
 impl Global {
-    /// The address, from the arguments or the environment.
-    pub(crate) fn url(&self) -> Result<String, Failure> {
-        let given = self.url.clone().filter(|url| !url.is_empty());
-        let url = given.or_else(|| std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()));
-        url.ok_or_else(|| {
+    /// The address, which has to be there.
+    pub(crate) fn address(&self) -> Result<String, Failure> {
+        self.url().ok_or_else(|| {
             Failure::usage(format!(
                 "there is no address of a store: set PGWORKFLOWS_URL or DATABASE_URL to {ADDRESSES}, or pass it with --url"
             ))
@@ -65,9 +63,9 @@ impl Global {
 
     /// Connects, within a time.
     pub(crate) async fn open(&self, migrate: Migrate) -> Result<Connected, Failure> {
-        let url = self.url()?;
+        let (url, schema) = (self.address()?, self.schema());
         // Only a name that no schema can have is refused here.
-        PostgresStore::migrations_sql(&self.schema).map_err(|error| Failure::usage(error.to_string()))?;
+        PostgresStore::migrations_sql(&schema).map_err(|error| Failure::usage(error.to_string()))?;
         let opened =
             progress::shown("connecting", tokio::time::timeout(CONNECT_TIMEOUT, self.store(&url, migrate)));
         let (store, postgres) = opened.await.map_err(|_| {
@@ -81,7 +79,7 @@ impl Global {
             Failure::new(Code::Unavailable, "unavailable", message)
         })??;
         let place = match (&postgres, file(&url)) {
-            (Some(_), _) => format!("schema `{}`", self.schema),
+            (Some(_), _) => format!("schema `{schema}`"),
             (None, Some(file)) => format!("the file `{file}`"),
             (None, None) => "this store".to_owned(),
         };
@@ -98,7 +96,7 @@ impl Global {
         if !is_postgres(url) {
             return Ok((pgworkflows::connect(url).await.map_err(misaddressed)?, None));
         }
-        let options = PostgresStore::builder(url).schema(&self.schema).pool_size(CONNECTIONS);
+        let options = PostgresStore::builder(url).schema(&self.schema()).pool_size(CONNECTIONS);
         let store = options.migrate(migrate == Migrate::Yes).connect().await.map_err(Error::from)?;
         Ok((Arc::new(store.clone()), Some(store)))
     }

@@ -41,7 +41,7 @@ impl Host {
         let code = match Arguments::try_parse_from(&words) {
             Ok(mut arguments) => {
                 // What asks the server itself, such as `doctor`, sees that this is none.
-                arguments.global.url = Some("memory:".to_owned());
+                arguments.global = arguments.global.at("memory:".to_owned());
                 arguments.global.store = Some(self.store.clone());
                 let json = arguments.global.json;
                 let done = commands::run(arguments, self.streams).await;

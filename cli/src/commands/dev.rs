@@ -25,16 +25,15 @@ pub(crate) struct Dev {
 impl Dev {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         // The environment may name the database of a production, which is looked at, and no more.
-        let (url, migrate) = match &global.url {
-            Some(url) => (url.clone(), Migrate::No),
+        let (url, migrate) = match global.own_url() {
+            Some(url) => (url, Migrate::No),
             // Absolute, because the other shell may be elsewhere.
             None => {
                 let file = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone().into());
                 (format!("sqlite:{}", file.display()), Migrate::Yes)
             }
         };
-        let global = Global { url: Some(url.clone()), ..global.clone() };
-        let store = global.open(migrate).await?;
+        let store = global.clone().at(url.clone()).open(migrate).await?;
         // Only the address of a file is known to have no password.
         let shown = if url.starts_with("sqlite:") { url.as_str() } else { "…" };
         let text = format!(

@@ -75,10 +75,10 @@ impl Doctor {
 }
 
 async fn examine(global: &Global) -> Result<Vec<Finding>, Failure> {
-    let url = global.url()?;
+    let url = global.address()?;
     let mut findings = Vec::new();
     if is_postgres(&url) {
-        let options = PostgresStore::builder(&url).schema(&global.schema);
+        let options = PostgresStore::builder(&url).schema(&global.schema());
         let found = options.diagnose().await.map_err(|error| Failure::usage(error.to_string()))?;
         findings.extend(found.into_iter().map(Finding::from));
     }

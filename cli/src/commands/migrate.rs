@@ -24,9 +24,10 @@ pub(crate) struct Migrate {
 impl Migrate {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         if self.print {
-            let sql = PostgresStore::migrations_sql(&global.schema);
+            let schema = global.schema();
+            let sql = PostgresStore::migrations_sql(&schema);
             let sql = sql.map_err(|error| Failure::usage(error.to_string()))?;
-            return answers.give(&sql, &json!({"schema": global.schema, "sql": sql}));
+            return answers.give(&sql, &json!({"schema": schema, "sql": sql}));
         }
         let store = global.open(if self.check { Change::No } else { Change::Yes }).await?;
         let text = format!("{} is up to date", store.place);

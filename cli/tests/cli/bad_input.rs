@@ -30,6 +30,20 @@ async fn address_that_is_missing_or_unknown_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mistake_is_told_without_options_that_were_not_given() {
+    let variables = [("DATABASE_URL", "memory:"), ("PGWORKFLOWS_SCHEMA", "flows")];
+    let ran = run_in(Some("memory:"), &variables, &["runs", "show"]).await;
+    ran.refused(2, &["Usage: pgworkflows runs show <RUN>\n"]);
+    assert!(!ran.err.contains("--url") && !ran.err.contains("--schema"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_variable_is_none() {
+    let variables = [("DATABASE_URL", "memory:"), ("PGWORKFLOWS_SCHEMA", "")];
+    assert_eq!(run_in(Some(""), &variables, &["runs", "list"]).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn run_that_does_not_exist_is_not_found_by_any_command() {
     let world = World::new().await;
     let id = "019b7a00-0000-7007-8000-000000000001";

@@ -8,6 +8,7 @@ mod answer;
 mod args;
 mod commands;
 mod connect;
+mod count;
 mod failure;
 mod input;
 mod progress;

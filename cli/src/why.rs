@@ -12,6 +12,7 @@ use pgworkflows::client::{RunStatus, Wait};
 use serde::Serialize;
 
 use crate::age::{self, ago, ahead};
+use crate::count::counted;
 use crate::situation::Situation;
 use crate::visible::indented;
 
@@ -195,9 +196,8 @@ fn unserved(s: &Situation) -> Vec<Reason> {
         return vec![Reason { kind: "no-worker", what, since, wakes, ..Reason::default() }];
     }
     if s.service.knowing == 0 {
-        let live = s.service.workers;
-        let what =
-            format!("queue `{queue}` has {live} live workers, and none knows workflow `{}`", s.workflow);
+        let live = counted(s.service.workers, "live worker");
+        let what = format!("queue `{queue}` has {live}, and none knows workflow `{}`", s.workflow);
         let wakes =
             "a worker that registers the workflow: a deploy may have lost it, or its name was changed";
         return vec![Reason {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::answer::Answers;
 use crate::args::Global;
+use crate::count::counted;
 use crate::failure::{Code, Failure};
 use crate::progress;
 use crate::target::Target;
@@ -73,7 +74,7 @@ impl Export {
 
     fn answer(&self, path: &str, history: &History, answers: Answers) -> Result<Code, Failure> {
         let (id, events) = (history.run_id(), history.len());
-        let text = format!("run {id}: {events} events are in `{path}`");
+        let text = format!("run {id}: {} in `{path}`", counted(events, "event"));
         answers.give(text, &json!({"run_id": id, "events": events, "file": path}))
     }
 }

@@ -9,6 +9,7 @@ use pgworkflows::history::History;
 use serde_json::json;
 
 use crate::answer::Answers;
+use crate::count::counted;
 use crate::failure::{Code, Failure};
 use crate::input;
 
@@ -36,7 +37,7 @@ impl Import {
         let (id, workflow) = (history.run_id(), history.workflow());
         let state = if is_over { "it is over" } else { "it was open" };
         let name = workflow.clone().unwrap_or_else(|| "unknown".to_owned());
-        let head = format!("run {id} of workflow `{name}`: {} events, {state}", events.len());
+        let head = format!("run {id} of workflow `{name}`: {}, {state}", counted(events.len(), "event"));
         let value = json!({"run_id": id, "workflow": workflow, "is_over": is_over, "events": events});
         answers.give(format!("{head}\n\n{history:#}"), &value)
     }

@@ -236,7 +236,7 @@ fn task_says_how_many_wait_with_it() {
     reasons(
         &with_tasks(tasks(3, 2, 2, None)),
         expect![[r#"
-        * attempt 1 of activity `charge` is a task of activity queue `gpu`: 2 are executed and 3 wait, by 2 workers
+        * attempt 1 of activity `charge` is a task of activity queue `gpu`, executed by 2 workers: 2 under way, 3 waiting
             since          2026-01-31 11:30:00Z (30 min ago)
             what wakes it  its outcome; if many wait, more workers of the activity queue"#]],
     );

@@ -6,6 +6,7 @@ use pgworkflows::client::Wait;
 
 use super::{LATE_SECONDS, Reason};
 use crate::age::{self, ago, ahead};
+use crate::count::counted;
 use crate::shell;
 use crate::situation::{Call, Situation, Tasks};
 
@@ -156,15 +157,21 @@ fn task(queue: &str, tasks: Option<&Tasks>) -> (&'static str, String, String) {
         ),
         Some(Tasks { workers: 0, waiting, .. }) => (
             "task-unserved",
-            format!(
-                "is one of {waiting} tasks that wait in activity queue `{queue}`, which no live worker serves"
-            ),
+            match waiting {
+                0 | 1 => {
+                    format!("is a task that waits in activity queue `{queue}`, which no live worker serves")
+                }
+                _ => format!(
+                    "is one of {waiting} tasks that wait in activity queue `{queue}`, which no live worker serves"
+                ),
+            },
             "a worker that serves the activity queue and knows the activity".to_owned(),
         ),
         Some(Tasks { workers, waiting, running, .. }) => (
             "task",
             format!(
-                "is a task of activity queue `{queue}`: {running} are executed and {waiting} wait, by {workers} workers"
+                "is a task of activity queue `{queue}`, executed by {}: {running} under way, {waiting} waiting",
+                counted(*workers as usize, "worker")
             ),
             "its outcome; if many wait, more workers of the activity queue".to_owned(),
         ),

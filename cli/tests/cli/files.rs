@@ -17,7 +17,7 @@ async fn exported_history_is_checked_shown_and_replayed_and_a_damaged_one_refuse
     let path = std::env::temp_dir().join(format!("pgworkflows-cli-{}-{run}.json", std::process::id()));
     let path = path.to_str().unwrap();
     let exported = world.run(&["export", &run, "--output", path]).await;
-    assert_eq!(exported.out, format!("run {run}: 1 events are in `{path}`\n"), "{exported:?}");
+    assert_eq!(exported.out, format!("run {run}: 1 event in `{path}`\n"), "{exported:?}");
     world.run(&["export", &run, "--output", path]).await.refused(1, &["exists", "--force"]);
     assert_eq!(world.run(&["export", &run, "--output", path, "--force"]).await.code, 0);
 
@@ -27,7 +27,7 @@ async fn exported_history_is_checked_shown_and_replayed_and_a_damaged_one_refuse
     replay::<order>(&history).unwrap();
     let imported = crate::support::run(None, &["import", path]).await;
     assert!(
-        imported.out.contains(&format!("run {run} of workflow `order`: 1 events, it was open")),
+        imported.out.contains(&format!("run {run} of workflow `order`: 1 event, it was open")),
         "{imported:?}"
     );
     assert!(imported.out.contains("run.started order {\"item\": 7}"), "{imported:?}");

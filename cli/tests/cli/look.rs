@@ -102,7 +102,7 @@ async fn run_without_a_worker_asks_for_one_and_for_its_workflow() {
     let why = world.run(&["runs", "why", &run]).await;
     assert!(why.out.contains("no live worker serves queue `default`"), "{why:?}");
     let worker = world.work();
-    let why = world.until(&["runs", "why", &run], |ran| ran.out.contains("1 live workers")).await;
+    let why = world.until(&["runs", "why", &run], |ran| ran.out.contains("1 live worker,")).await;
     assert!(why.out.contains("none knows workflow `unheard-of`"), "{why:?}");
     worker.stop().await;
 }

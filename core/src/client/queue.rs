@@ -101,11 +101,14 @@ pub struct UnservedShards {
 impl fmt::Display for UnservedShards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let workflows = self.workflows.iter().map(|workflow| format!("`{workflow}`"));
+        match self.shards.len() {
+            1 => f.write_str("1 shard has")?,
+            shards => write!(f, "{shards} shards have")?,
+        }
         write!(
             f,
-            "{} shards have open runs of {}, and no live worker of the queue knows all of these: register them with one \
-             worker, or give programs with different workflows a queue each",
-            self.shards.len(),
+            " open runs of {}, and no live worker of the queue knows all of these: register them with one worker, or give \
+             programs with different workflows a queue each",
             workflows.collect::<Vec<_>>().join(", ")
         )
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::answer::Answers;
 use crate::connect::Connected;
+use crate::count::counted;
 use crate::failure::{Code, Failure};
 use crate::progress;
 use crate::target::Target;
@@ -46,7 +47,8 @@ impl History {
         let lines: Vec<&str> = text.lines().skip(skipped).collect();
         answers.line(lines.join("\n"))?;
         if skipped > 0 {
-            answers.note(format_args!("{skipped} earlier events are not shown: --all, or --limit"));
+            let left_out = counted(skipped, "earlier event");
+            answers.note(format_args!("without {left_out}: --all, or --limit"));
         }
         Ok(Code::Done)
     }

@@ -90,7 +90,7 @@ impl Global {
         if let Some(store) = &self.store {
             return Ok((store.clone(), None));
         }
-        if let Some(path) = file(url).filter(|path| may_be_a_file(path)) {
+        if let Some(path) = file_at(url) {
             return Ok((open_file(path, migrate).await?, None));
         }
         if !is_postgres(url) {
@@ -105,6 +105,11 @@ impl Global {
 /// Whether an address leads to a PostgreSQL.
 pub(crate) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+/// The path of the SQLite file at an address, if the path is that of a file.
+pub(crate) fn file_at(url: &str) -> Option<&str> {
+    file(url).filter(|path| may_be_a_file(path))
 }
 
 /// The path in the address of a SQLite file.

@@ -8,6 +8,7 @@
 
 pub(crate) mod append;
 pub(crate) mod build;
+mod diagnosis;
 pub(crate) mod error;
 pub(crate) mod frame;
 pub(crate) mod hint;
@@ -31,6 +32,7 @@ pub use self::append::{
     PublishedView, Released, Reply, RunKey, RunLink, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
+pub use self::diagnosis::{DeadLease, Finding, Verdict};
 pub use self::error::StoreError;
 pub use self::frame::Frame;
 pub use self::hint::{Hint, HintKind, Hints};

@@ -51,7 +51,7 @@ pub use pgworkflows_macros::{Failure, activities, activity, workflow};
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use pgworkflows_postgres::{
-    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, diagnosis, sqlx,
+    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
 };
 #[cfg(feature = "sqlite")]
 pub use pgworkflows_sqlite::SqliteStore;
@@ -62,6 +62,16 @@ pub use pgworkflows_telemetry::otel;
 pub use pgworkflows_telemetry::prometheus;
 
 pub use self::connect::{AnyStore, connect};
+
+/// What the examination of a store finds: `PostgresStore::builder(url).diagnose()`, `SqliteStore::builder(path).diagnose()`.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod diagnosis {
+    pub use pgworkflows_core::store::{Finding, Verdict};
+    #[cfg(feature = "postgres")]
+    pub use pgworkflows_postgres::diagnosis::Check as PostgresCheck;
+    #[cfg(feature = "sqlite")]
+    pub use pgworkflows_sqlite::diagnosis::Check as SqliteCheck;
+}
 
 /// The names that most files need: `use pgworkflows::prelude::*`.
 pub mod prelude {

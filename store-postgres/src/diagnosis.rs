@@ -10,6 +10,7 @@ mod tables;
 use std::fmt;
 
 use pgworkflows_core::store::StoreError;
+pub use pgworkflows_core::store::Verdict;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqlSafeStr};
 
@@ -99,54 +100,8 @@ impl fmt::Display for Check {
     }
 }
 
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// All is well.
-    Ok,
-    /// It works, but something is to be known or may become wrong.
-    Warning,
-    /// Something is wrong.
-    Wrong,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The check.
-    pub check: Check,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// What was found, in words. It has no password.
-    pub found: String,
-    /// What to do, if something is to be done.
-    pub advice: Option<String>,
-}
-
-impl Finding {
-    fn new(check: Check, verdict: Verdict, found: impl Into<String>, advice: Option<&str>) -> Self {
-        Self { check, verdict, found: found.into(), advice: advice.map(str::to_owned) }
-    }
-
-    fn ok(check: Check, found: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Ok, found, None)
-    }
-
-    fn warning(check: Check, found: impl Into<String>, advice: &str) -> Self {
-        Self::new(check, Verdict::Warning, found, Some(advice))
-    }
-
-    fn wrong(check: Check, found: impl Into<String>, advice: &str) -> Self {
-        Self::new(check, Verdict::Wrong, found, Some(advice))
-    }
-
-    /// An error of a check. Those of this crate say what to do.
-    fn refused(check: Check, error: &StoreError) -> Self {
-        Self::new(check, Verdict::Wrong, error.to_string(), None)
-    }
-}
+/// What a check of a PostgreSQL found.
+pub type Finding = pgworkflows_core::store::Finding<Check>;
 
 impl Builder {
     /// Examines the database, without connecting a store and without changing anything: what is wrong or may become so, and what

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use pgworkflows_core::store::StoreError;
@@ -17,6 +19,9 @@ use crate::values::{Arguments, Column, Value, get};
 
 /// The longest list of values in one statement. SQLite allows 32,766 parameters.
 const ROWS_MAX: usize = 256;
+
+/// After so many of its steps, SQLite is asked whether a statement with a time goes on.
+const STEPS: i32 = 100;
 
 /// A statement with its parameters.
 pub(crate) struct Statement {
@@ -122,6 +127,28 @@ impl Connection {
             Either::Left(_) => true,
         })
         .await
+    }
+
+    /// Executes a statement, and returns its rows, or `None` if it took longer than this time. SQLite itself ends it then.
+    pub(crate) async fn fetch_within(
+        &mut self,
+        statement: Statement,
+        time: Duration,
+    ) -> Result<Option<Vec<SqliteRow>>, StoreError> {
+        let ends_at = Instant::now() + time;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&is_over);
+        let in_time = move || {
+            let in_time = Instant::now() < ends_at;
+            noted.fetch_or(!in_time, Ordering::Relaxed);
+            in_time
+        };
+        let file = Arc::clone(&self.file);
+        let failed = |error| store_error(&file, error);
+        self.sqlite.lock_handle().await.map_err(failed)?.set_progress_handler(STEPS, in_time);
+        let fetched = self.fetch(statement).await;
+        self.sqlite.lock_handle().await.map_err(failed)?.remove_progress_handler();
+        if is_over.load(Ordering::Relaxed) { Ok(None) } else { fetched.map(Some) }
     }
 
     /// Executes statements that are given as one text, without parameters.

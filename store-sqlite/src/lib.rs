@@ -43,6 +43,7 @@ mod calls;
 mod chain;
 mod connection;
 mod deliver;
+pub mod diagnosis;
 mod error;
 mod executors;
 mod file;

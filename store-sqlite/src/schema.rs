@@ -8,7 +8,7 @@ use crate::turn::Queue;
 use crate::values::get;
 
 /// The migrations, in order. Each sets `user_version` to its number. A released one is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_runs.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_runs.sql")];
 
 /// Marks a file as one of PgWorkflows: `pgwf`. The first migration sets it.
 const APPLICATION: i64 = 0x7067_7766;
@@ -47,7 +47,7 @@ pub(crate) async fn migrate(file: &File, queue: &Queue) -> Result<Connection, St
 }
 
 /// How many migrations a file has; 0 if it is empty.
-async fn version(file: &File, connection: &mut Connection) -> Result<usize, StoreError> {
+pub(crate) async fn version(file: &File, connection: &mut Connection) -> Result<usize, StoreError> {
     let row = connection.fetch_first(sql(CONTENT)).await?;
     let row = row.ok_or_else(|| StoreError::corrupt("SQLite does not tell what a file is"))?;
     let (application, version, tables) = (get::<i64>(&row, 0)?, get::<i64>(&row, 1)?, get::<i64>(&row, 2)?);

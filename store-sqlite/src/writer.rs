@@ -33,7 +33,7 @@ const BYTES_MAX: usize = 8 << 20;
 const TIME_MAX: Duration = Duration::from_millis(20);
 
 /// When the write-ahead log is longer than this, it is emptied.
-const LOG_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// If somebody reads for so long that the log cannot be emptied, that is tried again after this time.
 const EMPTY_AGAIN: Duration = Duration::from_secs(10);

@@ -1,21 +1,24 @@
-//! `pgworkflows doctor`: examines the database and what is in it. The checks of a PostgreSQL are those of its store; the others
-//! ask what any client may ask.
+//! `pgworkflows doctor`: examines the database and what is in it. The checks of a PostgreSQL or of a file are those of their stores;
+//! the others ask what any client may ask.
 
 use clap::Args;
-use pgworkflows::PostgresStore;
-use pgworkflows::diagnosis::{self, Verdict};
-use serde::Serialize;
+use pgworkflows::diagnosis::{self, PostgresCheck, SqliteCheck, Verdict};
+use pgworkflows::{PostgresStore, SqliteStore};
 use serde_json::json;
 
 use crate::answer::Answers;
 use crate::args::Global;
-use crate::connect::{Connected, is_postgres};
+use crate::connect::{Connected, file_at, is_postgres};
+use crate::count::counted;
 use crate::failure::{Code, Failure};
 use crate::progress;
 use crate::visible::{indented, visible};
 
 /// Stalled runs are counted up to here.
 const STALLED_SHOWN: u32 = 1000;
+
+/// The checks without which no store is opened.
+const NEEDED: [&str; 3] = ["connection", "file", "schema"];
 
 /// Examines the database and what is in it, and says for each thing that is wrong what to do. It changes nothing. The exit code
 /// is 1 if something is wrong, and 5 if the store does not answer.
@@ -26,47 +29,20 @@ pub(crate) struct Doctor {
     strict: bool,
 }
 
-/// What a check found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Finding {
-    check: &'static str,
-    /// `ok`, `warning` or `wrong`.
-    verdict: &'static str,
-    found: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-impl Finding {
-    fn new(check: &'static str, verdict: Verdict, found: impl Into<String>, advice: Option<&str>) -> Self {
-        Self { check, verdict: word(verdict), found: found.into(), advice: advice.map(str::to_owned) }
-    }
-}
-
-impl From<diagnosis::Finding> for Finding {
-    fn from(finding: diagnosis::Finding) -> Self {
-        let diagnosis::Finding { check, verdict, found, advice, .. } = finding;
-        Self { check: check.name(), verdict: word(verdict), found, advice }
-    }
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Warning => "warning",
-        _ => "wrong",
-    }
-}
+/// What a check found, by the word for the check.
+type Finding = diagnosis::Finding<&'static str>;
 
 impl Doctor {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         let findings = progress::shown("examining", examine(global)).await?;
         answers.give_styled(shown(&findings), &json!({"findings": findings}))?;
-        let has = |verdict: &str| findings.iter().any(|finding| finding.verdict == verdict);
-        let unreachable = |finding: &Finding| finding.check == "connection" && finding.verdict == "wrong";
+        let has = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+        let unreachable = |finding: &Finding| {
+            ["connection", "file"].contains(&finding.check) && finding.verdict == Verdict::Wrong
+        };
         Ok(if findings.iter().any(unreachable) {
             Code::Unavailable
-        } else if has("wrong") || self.strict && has("warning") {
+        } else if has(Verdict::Wrong) || self.strict && has(Verdict::Warning) {
             Code::Failed
         } else {
             Code::Done
@@ -75,45 +51,56 @@ impl Doctor {
 }
 
 async fn examine(global: &Global) -> Result<Vec<Finding>, Failure> {
-    let url = global.address()?;
-    let mut findings = Vec::new();
-    if is_postgres(&url) {
-        let options = PostgresStore::builder(&url).schema(&global.schema());
-        let found = options.diagnose().await.map_err(|error| Failure::usage(error.to_string()))?;
-        findings.extend(found.into_iter().map(Finding::from));
-    }
+    let mut findings = examine_place(global).await?;
     // What keeps a store from being opened was found before, so it is not told twice.
-    let is_open_to = findings
-        .iter()
-        .all(|finding| !matches!(finding.check, "connection" | "schema") || finding.verdict == "ok");
+    let is_open_to =
+        findings.iter().all(|finding| !NEEDED.contains(&finding.check) || finding.verdict == Verdict::Ok);
     if is_open_to {
         match global.connect().await {
             Ok(store) => findings.extend(runs(&store).await?),
-            Err(failure) if findings.iter().all(|finding| finding.verdict != "wrong") => return Err(failure),
+            Err(failure) if findings.iter().all(|finding| finding.verdict != Verdict::Wrong) => {
+                return Err(failure);
+            }
             Err(_) => {}
         }
     }
     Ok(findings)
 }
 
+/// What is with the server or the file.
+async fn examine_place(global: &Global) -> Result<Vec<Finding>, Failure> {
+    let url = global.address()?;
+    if is_postgres(&url) {
+        let options = PostgresStore::builder(&url).schema(&global.schema());
+        let found = options.diagnose().await.map_err(|error| Failure::usage(error.to_string()))?;
+        return Ok(found.into_iter().map(|finding| finding.map(PostgresCheck::name)).collect());
+    }
+    let Some(path) = file_at(&url) else { return Ok(Vec::new()) };
+    let found = SqliteStore::builder(path).diagnose().await;
+    Ok(found.into_iter().map(|finding| finding.map(SqliteCheck::name)).collect())
+}
+
 /// What is with the runs, whatever the store is.
-async fn runs(store: &Connected) -> Result<Vec<Finding>, Failure> {
-    Ok(vec![stalled(store).await?, workflows(store).await?, activity_queues(store).await?])
+async fn runs(store: &Connected) -> Result<[Finding; 3], Failure> {
+    Ok([stalled(store).await?, workflows(store).await?, activity_queues(store).await?])
 }
 
 async fn stalled(store: &Connected) -> Result<Finding, Failure> {
     let status = pgworkflows::client::RunStatus::Stalled;
     let found = store.client.list().status(status).limit(STALLED_SHOWN).await?;
     let Some(first) = found.first() else {
-        return Ok(Finding::new("stalled-runs", Verdict::Ok, "no run is stalled", None));
+        return Ok(Finding::ok("stalled-runs", "no run is stalled"));
     };
-    let more = if found.len() == STALLED_SHOWN as usize { " or more" } else { "" };
-    let (count, id, workflow) = (found.len(), first.run_id, &first.workflow);
+    let are_stalled = match found.len() {
+        1 => "1 run is stalled".to_owned(),
+        count if count == STALLED_SHOWN as usize => format!("{count} runs or more are stalled"),
+        count => format!("{count} runs are stalled"),
+    };
+    let (id, workflow) = (first.run_id, &first.workflow);
     let why = first.waiting_on.as_deref().map(|why| crate::table::cut(why, 200)).unwrap_or_default();
     let advice = "`pgworkflows runs list --status stalled` lists them, and `pgworkflows runs why <id>` says what each needs";
-    let text =
-        format!("{count}{more} runs are stalled, the newest of them {id} of workflow `{workflow}`: {why}");
-    Ok(Finding::new("stalled-runs", Verdict::Wrong, text, Some(advice)))
+    let text = format!("{are_stalled}, the newest of them {id} of workflow `{workflow}`: {why}");
+    Ok(Finding::wrong("stalled-runs", text, advice))
 }
 
 /// Queues of which no live worker knows what their runs need.
@@ -125,11 +112,11 @@ async fn workflows(store: &Connected) -> Result<Finding, Failure> {
         for unserved in &queue.unserved {
             let workflows =
                 unserved.workflows.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let live = queue.workers.len();
             found.push(format!(
-                "queue `{}` has {} shards with runs of {workflows}, and none of its {live} live workers knows all of these",
+                "queue `{}` has {} with runs of {workflows}, and no live worker that knows all of these; it has {}",
                 queue.name,
-                unserved.shards.len()
+                counted(unserved.shards.len(), "shard"),
+                counted(queue.workers.len(), "live worker"),
             ));
         }
         names.push(format!("`{}`", queue.name));
@@ -140,11 +127,11 @@ async fn workflows(store: &Connected) -> Result<Finding, Failure> {
         } else {
             format!("queues {} are served", names.join(", "))
         };
-        return Ok(Finding::new("workflows", Verdict::Ok, text, None));
+        return Ok(Finding::ok("workflows", text));
     }
     let advice = "start a worker that registers the workflows; give programs with different workflows a queue each. A shard may \
                   need a workflow whose last run has just ended";
-    Ok(Finding::new("workflows", Verdict::Wrong, found.join("; "), Some(advice)))
+    Ok(Finding::wrong("workflows", found.join("; "), advice))
 }
 
 /// Activity queues whose tasks no live worker executes.
@@ -155,23 +142,24 @@ async fn activity_queues(store: &Connected) -> Result<Finding, Failure> {
         if let Some(problem) = &tasks.problem {
             found.push(format!("a worker could not begin a task of {of}: {problem}"));
         } else if tasks.workers == 0 && tasks.waiting > 0 {
-            found.push(format!("{} tasks of {of} wait, and no live worker serves them", tasks.waiting));
+            let waiting = counted(tasks.waiting as usize, "waiting task");
+            found.push(format!("{waiting} of {of}, and no live worker that serves it"));
         }
     }
     if found.is_empty() {
-        return Ok(Finding::new("tasks", Verdict::Ok, "every task that waits has a worker", None));
+        return Ok(Finding::ok("tasks", "every task that waits has a worker"));
     }
     let advice = "start a worker that serves the activity queue and knows the activity; `pgworkflows queues` shows what waits";
-    Ok(Finding::new("tasks", Verdict::Wrong, found.join("; "), Some(advice)))
+    Ok(Finding::wrong("tasks", found.join("; "), advice))
 }
 
 /// One line for each finding, and what to do below it.
 fn shown(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
-    for Finding { check, verdict, found, advice } in findings {
-        let colour = match *verdict {
-            "ok" => anstyle::AnsiColor::Green,
-            "warning" => anstyle::AnsiColor::Yellow,
+    for Finding { check, verdict, found, advice, .. } in findings {
+        let colour = match verdict {
+            Verdict::Ok => anstyle::AnsiColor::Green,
+            Verdict::Warning => anstyle::AnsiColor::Yellow,
             _ => anstyle::AnsiColor::Red,
         };
         let style = anstyle::Style::new().fg_color(Some(colour.into()));

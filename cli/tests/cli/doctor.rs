@@ -58,14 +58,14 @@ async fn stalled_runs_and_workflows_that_nobody_knows_are_wrong() {
     let (code, answer) = examine(&world, &[]).await;
     let (verdict, found) = finding(&answer, "stalled-runs");
     assert_eq!((code, verdict.as_str()), (1, "wrong"), "{answer}");
-    assert!(found.contains("1 runs are stalled") && found.contains(&run.run_id().to_string()), "{found}");
+    assert!(found.contains("1 run is stalled") && found.contains(&run.run_id().to_string()), "{found}");
     worker.stop().await;
 
     // Then its workflow is known to no live worker
     let (code, answer) = examine(&world, &[]).await;
     let (verdict, found) = finding(&answer, "workflows");
     assert_eq!((code, verdict.as_str()), (1, "wrong"), "{answer}");
-    assert!(found.contains("queue `default` has 1 shards with runs of `order`"), "{found}");
+    assert!(found.contains("queue `default` has 1 shard with runs of `order`"), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,14 +51,40 @@ async fn file_that_cannot_be_a_store_is_refused_by_every_command_and_left_alone(
     let notes = directory.file("notes.txt");
     let text = "These are notes, and no database.\n".repeat(100);
     std::fs::write(&notes, &text).unwrap();
-    for command in
-        [&["runs", "list"][..], &["migrate"], &["doctor"], &["queues"], &["runs", "start", "order", "1"]]
-    {
+    for command in [&["runs", "list"][..], &["migrate"], &["queues"], &["runs", "start", "order", "1"]] {
         on(&notes, command).await.refused(5, &[&notes, "is not a SQLite database", "another file"]);
         let missing = on(&directory.file("no/runs.db"), command).await;
         assert!([3, 5].contains(&missing.code) && missing.err.contains("no/runs.db"), "{missing:?}");
     }
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), text);
+}
+
+#[tokio::test]
+async fn doctor_examines_the_file_and_what_is_in_it() {
+    let directory = Directory::new("doctor");
+    let file = directory.file("runs.db");
+    // Given no file, and a file that is no database
+    let missing = on(&file, &["doctor"]).await;
+    assert!(
+        missing.code == 5 && missing.out.starts_with("wrong    file           there is no file"),
+        "{missing:?}"
+    );
+    std::fs::write(&file, "These are notes, and no database.\n".repeat(100)).unwrap();
+    let notes = on(&file, &["doctor"]).await;
+    assert!(notes.code == 5 && notes.out.contains("is not a SQLite database"), "{notes:?}");
+    std::fs::remove_file(&file).unwrap();
+    // Given a store
+    assert_eq!(on(&file, &["migrate"]).await.code, 0);
+    let ran = on(&file, &["doctor", "--strict", "--json"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let checks =
+        answer["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap());
+    let expected = ["file", "schema", "journal", "integrity", "leases", "stalled-runs", "workflows", "tasks"];
+    assert_eq!(checks.collect::<Vec<_>>(), expected);
+    // And one with a run that nobody executes
+    assert_eq!(on(&file, &["runs", "start", "order", "1"]).await.code, 0);
+    assert_eq!(on(&file, &["doctor"]).await.code, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Findings about the tables: rights, partitions, vacuum, and leases that no worker takes over. It must not know what a run does.
 
-use pgworkflows_core::store::StoreError;
+use std::time::Duration;
+
+use pgworkflows_core::store::{DeadLease, StoreError};
 use sqlx::Row;
 
 use super::{Check, Finding, Patient};
@@ -151,25 +153,16 @@ pub(super) async fn vacuum(patient: &mut Patient<'_>) -> Result<Finding, StoreEr
 }
 
 pub(super) async fn leases(patient: &mut Patient<'_>) -> Result<Finding, StoreError> {
-    let dead = patient.read(LEASES).await?;
-    let mut found = Vec::new();
-    let mut has_runs = false;
-    for row in &dead {
-        let (queue, worker): (String, String) = (get(row, 0)?, get(row, 1)?);
+    let rows = patient.read(LEASES).await?;
+    let dead = rows.iter().map(|row| {
         let (shards, needed, seconds): (i64, i64, i64) = (get(row, 2)?, get(row, 3)?, get(row, 4)?);
-        has_runs |= needed > 0;
-        found.push(format!(
-            "worker `{worker}` of queue `{queue}` died or stopped answering {seconds} s ago with {shards} shards, {needed} of \
-             which have or had open runs, and no live worker has taken them over"
-        ));
-    }
-    let advice =
-        "start a worker of the queue: it takes the shards within seconds. If one runs, look at its log";
-    Ok(if found.is_empty() {
-        Finding::ok(Check::Leases, "no lease is dead")
-    } else if has_runs {
-        Finding::wrong(Check::Leases, found.join("; "), advice)
-    } else {
-        Finding::warning(Check::Leases, found.join("; "), advice)
-    })
+        Ok(DeadLease {
+            queue: get(row, 0)?,
+            worker: get(row, 1)?,
+            shards: shards.unsigned_abs(),
+            needed: needed.unsigned_abs(),
+            expired_for: Duration::from_secs(seconds.unsigned_abs()),
+        })
+    });
+    Ok(Finding::dead_leases(Check::Leases, &dead.collect::<Result<Vec<_>, StoreError>>()?))
 }

@@ -1,11 +1,14 @@
 //! No payload is in any line, span, metric or error, whatever the level.
 
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
+use pgworkflows::otel::opentelemetry::metrics::MeterProvider;
 use pgworkflows::store::Store;
+use pgworkflows::worker::WorkerMonitor;
 use pgworkflows::{MemoryStore, PostgresStore};
 use pgworkflows_pg_harness::Postgres;
 
 use crate::collector::Seen;
-use crate::world::{Driven, SECRET, drive};
+use crate::world::{Driven, File, SECRET, drive};
 
 #[tokio::test]
 async fn payloads_appear_nowhere_with_the_memory_store() {
@@ -17,6 +20,12 @@ async fn payloads_appear_nowhere_with_postgres() {
     let database = Postgres::shared().create_database().unwrap();
     let store = PostgresStore::connect(database.url()).await.unwrap();
     assert_no_secret(store).await;
+}
+
+#[tokio::test]
+async fn payloads_appear_nowhere_with_sqlite() {
+    let file = File::new("observability");
+    assert_no_secret(file.open().await).await;
 }
 
 async fn assert_no_secret(store: impl Store + Clone) {
@@ -35,9 +44,21 @@ async fn assert_no_secret(store: impl Store + Clone) {
     for span in seen.spans() {
         assert!(!format!("{span:?}").contains(SECRET), "{span:?}");
     }
-    assert!(!pgworkflows::prometheus::text([&monitor]).contains(SECRET));
+    let page = pgworkflows::prometheus::text([&monitor]);
+    assert!(page.contains("pgworkflows_runs_failed") && !page.contains(SECRET), "{page}");
+    let exported = exported(monitor);
+    assert!(exported.contains("pgworkflows_runs_failed") && !exported.contains(SECRET), "{exported}");
     assert!(errors.len() > 20, "{errors:?}");
     for error in &errors {
         assert!(!error.contains(SECRET), "{error}");
     }
+}
+
+/// The metrics of a worker as OpenTelemetry exports them.
+fn exported(monitor: WorkerMonitor) -> String {
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    pgworkflows::otel::observe(&provider.meter("tests"), vec![monitor]);
+    provider.force_flush().unwrap();
+    format!("{:?}", exporter.get_finished_metrics().unwrap())
 }

@@ -2,6 +2,7 @@
 //! terminated, tried again, compensated, and everything in which a run has a payload. All on the calling thread.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows::trace::tracing;
 use pgworkflows::worker::{WorkerBuilder, WorkerMonitor};
-use pgworkflows::{Error, Recipient, RunHandle, RunId, store::Store};
+use pgworkflows::{Error, Recipient, RunHandle, RunId, SqliteStore, store::Store};
 
 pub(crate) const GO: Signal<String> = Signal::new("go");
 const ASK: Update<String, String> = Update::new("ask");
@@ -140,6 +141,29 @@ pub(crate) fn equip(worker: WorkerBuilder) -> WorkerBuilder {
     let worker = worker.workflow::<goes_on>().workflow::<stalls>().workflow::<fussy>();
     let worker = worker.workflow::<child>().workflow::<reaches_out>().workflow::<careless>();
     worker.activity(Flaky(AtomicU32::new(0))).activity_queue(ELSEWHERE, 1).processors(1)
+}
+
+/// A SQLite file of a test, which is deleted with it.
+pub(crate) struct File(PathBuf);
+
+impl File {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("pgworkflows-telemetry-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.0.join("runs.db")).await.unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// What came of the world.

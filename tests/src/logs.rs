@@ -1,4 +1,4 @@
-//! Collects the library's warnings and errors for tests.
+//! Collects the library's warnings and errors for tests, also for those of the PostgreSQL store. It must not know what is tested.
 
 use std::fmt::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -6,8 +6,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-
-use crate::observe::eventually;
 
 static LOGS: OnceLock<&'static Logs> = OnceLock::new();
 
@@ -32,11 +30,6 @@ impl Logs {
     pub fn with(&self, parts: &[&str]) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
-    }
-
-    /// Waits for a line that contains all of these.
-    pub async fn wait_for(&self, parts: &[&str]) -> String {
-        eventually(&format!("a log line with {parts:?}"), async || self.with(parts).into_iter().next()).await
     }
 }
 

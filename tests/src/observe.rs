@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::definitions::ActivityFn;
+use crate::logs::Logs;
 
 /// How long a test waits for a condition. Only a test that fails waits that long.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -140,6 +141,13 @@ pub async fn reached<W: Workflow>(run: &RunHandle<W>, status: RunStatus) -> RunI
         (info.status == status).then_some(info)
     })
     .await
+}
+
+impl Logs {
+    /// Waits for a line that contains all of these.
+    pub async fn wait_for(&self, parts: &[&str]) -> String {
+        eventually(&format!("a log line with {parts:?}"), async || self.with(parts).into_iter().next()).await
+    }
 }
 
 /// Waits until a run is stalled, and returns the reason.

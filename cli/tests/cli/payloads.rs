@@ -1,7 +1,5 @@
 //! No payload in the output of a command that asks for none.
 
-use std::time::Duration;
-
 use pgworkflows::client::RunStatus;
 
 use crate::support::*;
@@ -24,18 +22,14 @@ async fn runs(world: &World) -> Vec<String> {
         ("done", RunStatus::Completed),
     ] {
         let run = world.client.start::<vault>(kept(until)).key(until).await.unwrap();
-        while run.status().await.unwrap() != status {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        reached(&run, status).await;
         runs.push(run);
     }
     assert_eq!(runs[0].update(ASK, SECRET.to_owned()).await.unwrap(), SECRET);
     runs[0].signal_named("never-taken", serde_json::json!(SECRET)).await.unwrap();
     let of_another_type =
         world.client.start_named("order", serde_json::json!({"item": SECRET})).await.unwrap();
-    while of_another_type.status().await.unwrap() != RunStatus::Stalled {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    reached(&of_another_type, RunStatus::Stalled).await;
     let of_no_worker = world.client.start_named("unknown", serde_json::json!(SECRET)).await.unwrap();
     let typed = runs.iter().map(|run| run.run_id());
     typed.chain([of_another_type.run_id(), of_no_worker.run_id()]).map(|id| id.to_string()).collect()

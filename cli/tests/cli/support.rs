@@ -3,8 +3,9 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use pgworkflows::client::{RunStatus, RunType};
 use pgworkflows::prelude::*;
-use pgworkflows::{AnyStore, Error};
+use pgworkflows::{AnyStore, Error, RunHandle};
 use pgworkflows_pg_harness::{Database, Postgres};
 use serde_json::Value;
 use tokio::process::Command;
@@ -163,6 +164,18 @@ impl World {
             Ok(ran) => ran,
             Err(_) => panic!("{arguments:?} is at last {:?}", self.run(arguments).await),
         }
+    }
+}
+
+/// Waits until a run has a status.
+pub(crate) async fn reached<W: RunType>(run: &RunHandle<W>, status: RunStatus) {
+    let reached = async {
+        while run.status().await.unwrap() != status {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+        panic!("it is not {status}: {:?}", run.describe().await);
     }
 }
 

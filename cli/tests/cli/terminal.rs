@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::path::PathBuf;
 
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use serde_json::Value;
 
@@ -32,9 +33,7 @@ async fn file_with_runs(name: &str) -> (PathBuf, [String; 2]) {
     failed.result().timeout(PATIENCE).await.unwrap_err();
     let paused = client.start::<order>(Order { item: 1 }).await.unwrap();
     paused.pause().reason(HOSTILE).await.unwrap();
-    while paused.status().await.unwrap() != pgworkflows::client::RunStatus::Paused {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    reached(&paused, RunStatus::Paused).await;
     working.abort();
     (file, [failed.run_id().to_string(), paused.run_id().to_string()])
 }

@@ -270,6 +270,14 @@ impl Fixture {
         number
     }
 
+    /// A fixture with a run that has begun, and came as far as it gets.
+    fn begun<W: Workflow<Input = u32>>(input: u32) -> (Self, RunId) {
+        let mut fixture = Self::new();
+        let run = fixture.start::<W>(1, input);
+        fixture.run();
+        (fixture, run)
+    }
+
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
         self.start_within::<W>(number, &input, (None, None))
     }

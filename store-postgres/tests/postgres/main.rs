@@ -2,6 +2,8 @@
 
 mod bodies;
 mod engine;
+#[expect(unreachable_pub, reason = "the tests on every store have it in a library")]
+#[path = "../../../tests/src/logs.rs"]
 mod logs;
 mod support;
 

@@ -118,7 +118,7 @@ async fn a_commit_does_not_notify_while_another_one_does() {
 
 #[tokio::test]
 async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
-    logs::listen();
+    let logs = logs::logs();
     let world = World::new().await;
     let (_other, mut hints) = listener(&world).await;
     sqlx::query(
@@ -129,7 +129,8 @@ async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
     .await
     .unwrap();
     expect(&mut hints, Hint::Missed).await;
-    let warned = || logs::warnings("the connection for notifications was lost; reconnecting") > 0;
+    let lost = ["WARN", "the connection for notifications was lost; reconnecting"];
+    let warned = || !logs.with(&lost).is_empty();
     let wait = async {
         while !warned() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -32,8 +32,11 @@ fn exporter() -> InMemorySpanExporter {
     exporter.clone()
 }
 
-fn client(store: &MemoryStore) -> Client {
-    Client::builder(store.clone()).trace_propagator(OtelPropagator).build().unwrap()
+/// The collector, a store, and a client of it that is traced.
+fn begin() -> (InMemorySpanExporter, MemoryStore, Client) {
+    let (exporter, store) = (exporter(), MemoryStore::new());
+    let client = Client::builder(store.clone()).trace_propagator(OtelPropagator).build().unwrap();
+    (exporter, store, client)
 }
 
 fn built(worker: WorkerBuilder) -> Worker {

@@ -90,10 +90,8 @@ fn only_linked_run(spans: &[SpanData], to: &SpanData) -> String {
 
 #[tokio::test]
 async fn pass_that_takes_a_signal_or_an_update_is_linked_to_its_sender_once_also_after_a_crash() {
-    let exporter = exporter();
     // Given a run to which signals and an update were sent, one of them long before the code took it
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let script = async {
         let run = client.start::<takes>(()).await.unwrap();
         waits(&run).await;
@@ -136,9 +134,7 @@ async fn pass_that_takes_a_signal_or_an_update_is_linked_to_its_sender_once_also
 
 #[tokio::test]
 async fn signal_of_a_run_is_linked_to_where_that_run_was_started() {
-    let exporter = exporter();
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let script = async {
         let waiting = client.start::<waits_for_go>(()).await.unwrap();
         let send = async { client.start::<sends>(waiting.run_id()).await.unwrap() };
@@ -154,9 +150,7 @@ async fn signal_of_a_run_is_linked_to_where_that_run_was_started() {
 
 #[tokio::test]
 async fn what_an_activity_starts_and_sends_is_in_the_trace_of_its_attempt() {
-    let exporter = exporter();
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let mut received = String::new();
     let script = async {
         let waiting = client.start::<waits_for_go>(()).await.unwrap();
@@ -182,9 +176,7 @@ async fn what_an_activity_starts_and_sends_is_in_the_trace_of_its_attempt() {
 
 #[tokio::test]
 async fn broadcast_is_linked_to_where_it_was_sent() {
-    let exporter = exporter();
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let script = async {
         let mut runs = Vec::new();
         for key in ["a", "b"] {
@@ -203,9 +195,7 @@ async fn broadcast_is_linked_to_where_it_was_sent() {
 
 #[tokio::test]
 async fn pass_that_takes_very_many_signals_is_linked_to_as_many_senders_as_open_telemetry_keeps() {
-    let exporter = exporter();
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let script = async {
         let run = client.start::<hoards>(200).await.unwrap();
         waits(&run).await;
@@ -231,9 +221,8 @@ async fn pass_that_takes_very_many_signals_is_linked_to_as_many_senders_as_open_
 
 #[tokio::test]
 async fn message_from_no_trace_stores_none() {
-    exporter();
-    let store = MemoryStore::new();
-    let (plain, untraced) = (Client::new(store.clone()), client(&store));
+    let (_, store, untraced) = begin();
+    let plain = Client::new(store.clone());
     let script = async {
         for client in [plain, untraced] {
             let run = client.start::<takes>(()).await.unwrap();

@@ -53,10 +53,8 @@ fn worker(store: &MemoryStore) -> Worker {
 
 #[tokio::test]
 async fn trace_goes_on_in_another_process_after_a_crash_and_in_a_child() {
-    let exporter = exporter();
     // Given a run that a traced client started, and whose process crashed while it waited
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let start = async { client.start::<traced>(()).await.unwrap() };
     let first = worker(&store);
     let script = async {
@@ -88,9 +86,7 @@ async fn trace_goes_on_in_another_process_after_a_crash_and_in_a_child() {
 
 #[tokio::test]
 async fn children_with_keys_successors_and_second_attempts_of_runs_continue_the_trace() {
-    let exporter = exporter();
-    let store = MemoryStore::new();
-    let client = client(&store);
+    let (exporter, store, client) = begin();
     let script = async {
         let run = async { client.start::<family>(()).await.unwrap() };
         run.instrument(tracing::info_span!("of-family")).await.result().await.unwrap();
@@ -115,10 +111,8 @@ async fn children_with_keys_successors_and_second_attempts_of_runs_continue_the_
 
 #[tokio::test]
 async fn nothing_is_stored_without_a_propagator_or_outside_of_a_trace() {
-    exporter();
-    let store = MemoryStore::new();
+    let (_, store, untraced) = begin();
     let plain = Client::new(store.clone());
-    let untraced = client(&store);
     let script = async {
         for client in [plain, untraced] {
             let run = client.start::<child>(()).await.unwrap();
@@ -150,10 +144,8 @@ impl TracePropagator for Hostile {
 
 #[tokio::test]
 async fn propagator_that_panics_harms_no_run() {
-    let store = MemoryStore::new();
-    exporter();
+    let (_, store, client) = begin();
     let hostile = Client::builder(store.clone()).trace_propagator(Hostile).build().unwrap();
-    let client = client(&store);
     let worker = Worker::builder(store).workflow::<traced>().workflow::<child>().processors(1);
     let worker = worker.trace_propagator(Hostile).build().unwrap();
     let script = async {

@@ -38,6 +38,20 @@ workflow!(Family, "family", |ctx, numbers: Vec<u64>| -> u64 {
     Ok(keyed + told + sum?.into_iter().sum::<u64>())
 });
 
+/// Waits for calls, and returns the order in which they ended.
+async fn in_order<F>(calls: impl Iterator<Item = F>) -> WorkflowResult<Vec<u64>>
+where
+    F: Future<Output = WorkflowResult<u64>> + Unpin,
+{
+    let (mut open, mut order) = (calls.collect::<Vec<_>>(), Vec::new());
+    while !open.is_empty() {
+        let (done, _, left) = select_all(open).await;
+        order.push(done?);
+        open = left;
+    }
+    Ok(order)
+}
+
 fn definition() -> TestEnvBuilder {
     TestEnv::builder().workflow::<Family>().workflow::<Child>().workflow::<Relay>().mock::<Work>(Ok)
 }
@@ -95,14 +109,7 @@ workflow!(Later, "later", |ctx, leg: Vec<Carried<Worker>>| -> Vec<u64> {
         ctx.sleep(HOUR).await?;
         ctx.continue_as_new::<Later>(children).await;
     }
-    let mut open: Vec<_> = leg.into_iter().map(|carried| ctx.carried::<Worker>(carried)).collect();
-    let mut order = Vec::new();
-    while !open.is_empty() {
-        let (done, _, left) = select_all(open).await;
-        order.push(done?);
-        open = left;
-    }
-    Ok(order)
+    in_order(leg.into_iter().map(|carried| ctx.carried::<Worker>(carried))).await
 });
 
 #[tokio::test]
@@ -155,14 +162,7 @@ async fn child_that_continues_as_new_is_played_to_the_end_of_its_chain() {
 
 // Returns the order in which its children ended.
 workflow!(Race, "race", |ctx, count: u64| -> Vec<u64> {
-    let mut open: Vec<_> = (1..=count).map(|number| ctx.child::<Worker>(number)).collect();
-    let mut order = Vec::new();
-    while !open.is_empty() {
-        let (done, _, left) = select_all(open).await;
-        order.push(done?);
-        open = left;
-    }
-    Ok(order)
+    in_order((1..=count).map(|number| ctx.child::<Worker>(number))).await
 });
 
 // An arrival is named by its activity and its call, so each child has an activity of its own.

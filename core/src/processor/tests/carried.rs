@@ -1,21 +1,12 @@
 //! Children that a run carries along when it continues as new: their outcomes reach the run that goes on, once.
 
+use super::children::child_of;
 use super::*;
 use crate::store::inbox::Submitted;
 
 /// The run that goes on in the chain of this one.
 fn current(fixture: &Fixture, run: RunId) -> RunId {
     fixture.successors.get(&run).map_or(run, |successor| current(fixture, *successor))
-}
-
-/// The child that a run started by its only call.
-fn child_of(fixture: &Fixture, parent: RunId) -> RunId {
-    let history = RunHistory { run: parent, frames: fixture.log[&parent].clone() };
-    let started = decode(&history).find_map(|past| match past.expect("it can be decoded").event {
-        Event::ChildStarted { child, .. } => Some(child),
-        _ => None,
-    });
-    started.expect("it started a child")
 }
 
 /// Starts a chain that continues that often before it asks for its child.

@@ -5,7 +5,7 @@ use crate::store::inbox::Submitted;
 use crate::workflow::ChildPolicy;
 
 /// The child that a run started by its only call.
-fn child_of(fixture: &Fixture, parent: RunId) -> RunId {
+pub(super) fn child_of(fixture: &Fixture, parent: RunId) -> RunId {
     let frames = fixture.log.get(&parent).cloned().unwrap_or_default();
     let history = RunHistory { run: parent, frames };
     let mut events = decode(&history);
@@ -14,6 +14,13 @@ fn child_of(fixture: &Fixture, parent: RunId) -> RunId {
         _ => None,
     });
     started.expect("it started a child")
+}
+
+/// A run that has started a child, and both.
+fn with_child<W: Workflow<Input = u32>>(input: u32) -> (Fixture, RunId, RunId) {
+    let (fixture, parent) = Fixture::begun::<W>(input);
+    let child = child_of(&fixture, parent);
+    (fixture, parent, child)
 }
 
 fn cancel(fixture: &mut Fixture, run: RunId) {
@@ -40,10 +47,7 @@ fn answer(fixture: &mut Fixture, answer: Submitted) {
 
 #[test]
 fn child_starts_with_its_event_and_its_outcome_reaches_the_parent_once() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<Parent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<Parent>(0);
     expect![[r#"
         1 run.started waits 0
     "#]]
@@ -70,10 +74,7 @@ fn child_starts_with_its_event_and_its_outcome_reaches_the_parent_once() {
 
 #[test]
 fn terminated_child_is_a_failure_of_its_parent_that_names_it() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<Parent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<Parent>(0);
     terminate(&mut fixture, child);
     expect![[r#"
         1 run.started parent 0
@@ -86,10 +87,7 @@ fn terminated_child_is_a_failure_of_its_parent_that_names_it() {
 
 #[test]
 fn cancelled_parent_asks_its_child_and_ends_after_it() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<Parent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<Parent>(0);
     cancel(&mut fixture, parent);
     expect![[r#"
         1 run.started waits 0
@@ -122,10 +120,7 @@ fn dropped_child_is_asked_terminated_or_left_as_its_policy_says() {
         (ChildPolicy::Terminate, "run.terminated"),
         (ChildPolicy::Leave, "run.started"),
     ] {
-        let mut fixture = Fixture::new();
-        let parent = fixture.start::<DropsChild>(1, policy as u32);
-        fixture.run();
-        let child = child_of(&fixture, parent);
+        let (mut fixture, parent, child) = with_child::<DropsChild>(policy as u32);
         assert!(last(&fixture, child).contains("run.started"));
         fixture.signal(parent, 0);
         fixture.run();
@@ -141,10 +136,7 @@ fn dropped_child_is_asked_terminated_or_left_as_its_policy_says() {
 #[test]
 fn parent_that_returns_ends_after_the_child_that_it_holds_unless_the_policy_says_otherwise() {
     // Given a parent that returns while its child, which waits for a signal, is open
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<EndsBefore>(1, ChildPolicy::RequestAndWait as u32);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<EndsBefore>(ChildPolicy::RequestAndWait as u32);
     fixture.signal(parent, 5);
     fixture.run();
 
@@ -162,10 +154,7 @@ fn parent_that_returns_ends_after_the_child_that_it_holds_unless_the_policy_says
         (ChildPolicy::Terminate, "run.terminated"),
         (ChildPolicy::Leave, "run.started"),
     ] {
-        let mut fixture = Fixture::new();
-        let parent = fixture.start::<EndsBefore>(1, policy as u32);
-        fixture.run();
-        let child = child_of(&fixture, parent);
+        let (mut fixture, parent, child) = with_child::<EndsBefore>(policy as u32);
         fixture.signal(parent, 5);
         fixture.run();
         assert!(last(&fixture, parent).contains("run.completed 5"), "{}", fixture.history(parent));
@@ -182,10 +171,7 @@ fn terminated_parent_carries_out_the_policies_of_its_children() {
         (ChildPolicy::Terminate, "run.terminated"),
         (ChildPolicy::Leave, "run.started"),
     ] {
-        let mut fixture = Fixture::new();
-        let parent = fixture.start::<EndsBefore>(1, policy as u32);
-        fixture.run();
-        let child = child_of(&fixture, parent);
+        let (mut fixture, parent, child) = with_child::<EndsBefore>(policy as u32);
         terminate(&mut fixture, parent);
         assert!(last(&fixture, parent).contains("run.terminated"));
         assert!(last(&fixture, child).contains(ends), "{policy}: {}", last(&fixture, child));
@@ -199,10 +185,7 @@ fn terminated_parent_carries_out_the_policies_of_its_children() {
 
 #[test]
 fn child_with_a_key_is_bound_by_the_next_owner_if_its_parents_owner_dies_between() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<KeyedParent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<KeyedParent>(0);
     assert_eq!(fixture.child_starts.len(), 1);
     assert!(!fixture.rows.contains_key(&child), "it is started after the commit");
 
@@ -229,9 +212,7 @@ fn child_with_a_key_is_bound_by_the_next_owner_if_its_parents_owner_dies_between
 
 #[test]
 fn key_of_another_run_is_a_failure_that_names_that_run() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<KeyedParent>(1, 0);
-    fixture.run();
+    let (mut fixture, parent) = Fixture::begun::<KeyedParent>(0);
     // Its own ancestor, for example.
     answer(&mut fixture, Submitted::KeyConflict(parent));
     expect![[r#"
@@ -253,10 +234,7 @@ fn key_of_another_run_is_a_failure_that_names_that_run() {
 
 #[test]
 fn parent_is_terminated_after_its_child_is_bound_and_the_child_learns_of_it() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<KeyedParent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<KeyedParent>(0);
     terminate(&mut fixture, parent);
     assert!(last(&fixture, parent).contains("child.started"), "{}", fixture.history(parent));
     answer(&mut fixture, Submitted::Accepted);
@@ -268,9 +246,7 @@ fn parent_is_terminated_after_its_child_is_bound_and_the_child_learns_of_it() {
 #[test]
 fn termination_that_waits_for_a_child_goes_to_the_successor_if_the_parent_continues() {
     // Given a termination that waits, because it is not known whether a child exists
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<ContinuesKeyed>(1, ChildPolicy::Leave as u32);
-    fixture.run();
+    let (mut fixture, parent) = Fixture::begun::<ContinuesKeyed>(ChildPolicy::Leave as u32);
     terminate(&mut fixture, parent);
     assert_eq!(fixture.inbox.len(), 1);
     // When the code continues as new before that is known
@@ -286,9 +262,7 @@ fn termination_that_waits_for_a_child_goes_to_the_successor_if_the_parent_contin
 #[test]
 fn termination_that_waits_for_a_child_is_not_forgotten_when_the_parent_is_loaded_again() {
     // Given a stalled parent, and a termination that waits for its child
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<KeyedParentBeside>(1, 0);
-    fixture.run();
+    let (mut fixture, parent) = Fixture::begun::<KeyedParentBeside>(0);
     deploy_broken_build(true);
     fixture.signal(parent, 0);
     fixture.run();
@@ -306,9 +280,7 @@ fn termination_that_waits_for_a_child_is_not_forgotten_when_the_parent_is_loaded
 
 #[test]
 fn outcome_of_a_child_that_continued_is_that_of_its_chain() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<ParentOfChain>(1, 3);
-    fixture.run();
+    let (fixture, parent) = Fixture::begun::<ParentOfChain>(3);
     expect![[r#"
         1 run.started parent-of-chain 3
         2 child.started #1 counts-down 3
@@ -327,10 +299,7 @@ fn policy_of_a_child_is_carried_out_when_it_is_bound_to_a_parent_that_has_contin
         (ChildPolicy::Terminate, "run.terminated"),
         (ChildPolicy::Leave, "run.started"),
     ] {
-        let mut fixture = Fixture::new();
-        let parent = fixture.start::<LeavesKeyed>(1, policy as u32);
-        fixture.run();
-        let child = child_of(&fixture, parent);
+        let (mut fixture, parent, child) = with_child::<LeavesKeyed>(policy as u32);
         assert!(last(&fixture, parent).contains("run.continued"), "{}", fixture.history(parent));
         answer(&mut fixture, Submitted::Accepted);
         assert!(last(&fixture, child).contains(ends), "{policy}: {}", fixture.history(child));
@@ -365,10 +334,7 @@ fn grace_of_a_parent_ends_after_its_child_is_bound_and_the_child_learns_of_it() 
 
 #[test]
 fn child_that_is_given_up_before_it_is_bound_is_asked_when_it_is() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<KeyedParent>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<KeyedParent>(0);
     cancel(&mut fixture, parent);
     assert!(last(&fixture, parent).contains("child.cancel-requested"));
     answer(&mut fixture, Submitted::Accepted);
@@ -378,10 +344,7 @@ fn child_that_is_given_up_before_it_is_bound_is_asked_when_it_is() {
 
 #[test]
 fn child_of_an_unknown_workflow_waits_visibly_and_its_parent_can_be_cancelled() {
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<ParentOfUnknown>(1, 0);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<ParentOfUnknown>(0);
     let row = &fixture.rows[&child];
     assert_eq!(row.state, OpenState::Pending);
     assert!(row.waiting_on.as_ref().is_some_and(|why| why.contains("`elsewhere`")), "{row:?}");
@@ -396,10 +359,7 @@ fn child_of_an_unknown_workflow_waits_visibly_and_its_parent_can_be_cancelled() 
 #[test]
 fn outcome_of_a_child_whose_parent_does_not_exist_any_more_is_dropped() {
     // Given a child that was left alone, and whose parent was dropped with its partition
-    let mut fixture = Fixture::new();
-    let parent = fixture.start::<EndsBefore>(1, ChildPolicy::Leave as u32);
-    fixture.run();
-    let child = child_of(&fixture, parent);
+    let (mut fixture, parent, child) = with_child::<EndsBefore>(ChildPolicy::Leave as u32);
     fixture.signal(parent, 5);
     fixture.run();
     fixture.log.remove(&parent);

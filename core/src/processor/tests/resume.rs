@@ -11,9 +11,7 @@ impl Fixture {
 
     /// A run that was set aside for what its first signal makes it do, and for which two more signals stay in the inbox.
     fn set_aside() -> (Self, RunId) {
-        let mut fixture = Self::new();
-        let run = fixture.start::<Waits>(1, 0);
-        fixture.run();
+        let (mut fixture, run) = Fixture::begun::<Waits>(0);
         fixture.signal(run, 1);
         fixture.take_over_without_work(DEADLY);
         fixture.kill_until_set_aside(&[run]);
@@ -95,9 +93,7 @@ fn request_to_resume_outlives_its_owner_at_any_moment() {
 #[test]
 fn run_that_is_resumed_while_it_is_being_set_aside_goes_on() {
     // Given an owner that finds a run set aside, and has not read its history yet
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<Waits>(1, 0);
-    fixture.run();
+    let (mut fixture, run) = Fixture::begun::<Waits>(0);
     fixture.signal(run, 0);
     fixture.take_over_without_work(DEADLY);
     fixture.kill_until_set_aside(&[run]);
@@ -169,9 +165,7 @@ fn resuming_a_run_that_goes_on_writes_no_history() {
 #[test]
 fn stalled_run_is_tried_again_when_it_is_resumed() {
     // Given a run that stalled
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<Waits>(1, 0);
-    fixture.run();
+    let (mut fixture, run) = Fixture::begun::<Waits>(0);
     deploy_broken_build(true);
     fixture.signal(run, 0);
     fixture.run();
@@ -191,9 +185,7 @@ fn stalled_run_is_tried_again_when_it_is_resumed() {
 #[test]
 fn stalled_run_with_an_activity_in_progress_is_tried_again_after_the_activity() {
     // Given a run that stalled while its activity is executed
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<WorksBeside>(1, 5);
-    fixture.run();
+    let (mut fixture, run) = Fixture::begun::<WorksBeside>(5);
     deploy_broken_build(true);
     fixture.signal(run, 1);
     fixture.run();
@@ -221,9 +213,7 @@ fn stalled_run_with_an_activity_in_progress_is_tried_again_after_the_activity() 
 #[test]
 fn run_that_the_store_refused_is_tried_again_when_it_is_resumed() {
     // Given a run whose end the store refuses
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<Waits>(1, 0);
-    fixture.run();
+    let (mut fixture, run) = Fixture::begun::<Waits>(0);
     fixture.refuses = |_, event| matches!(event, Event::RunCompleted { .. });
     fixture.signal(run, 0);
     fixture.run();
@@ -243,9 +233,7 @@ fn run_that_the_store_refused_is_tried_again_when_it_is_resumed() {
 #[test]
 fn run_whose_damaged_history_was_repaired_goes_on_when_it_is_resumed() {
     // Given a parked run whose history was damaged
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<Waits>(1, 0);
-    fixture.run();
+    let (mut fixture, run) = Fixture::begun::<Waits>(0);
     fixture.log.get_mut(&run).expect("it is logged")[0].seq = EventSeq::new(2);
     fixture.signal(run, 0);
     fixture.run();

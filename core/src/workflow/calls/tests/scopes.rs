@@ -13,6 +13,13 @@ fn word<T>(result: WorkflowResult<T>) -> String {
     }
 }
 
+/// A run that is asked to cancel itself as soon as its code waits.
+fn begin_cancelled<W: Workflow<Input = ()>>() -> RunFixture {
+    let mut run = begin::<W>();
+    run.cancel();
+    run
+}
+
 #[test]
 fn shielded_call_goes_on_and_the_next_call_outside_is_cancelled_without_being_issued() {
     workflow!(W, |ctx| {
@@ -21,8 +28,7 @@ fn shielded_call_goes_on_and_the_next_call_outside_is_cancelled_without_being_is
         let second = word(ctx.activity::<Work>(3).await);
         Ok(format!("{shielded}, {first}, {second}"))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.complete(1, &1);
     run.complete(2, &1);
     run.assert_logged(&expect![[r#"
@@ -48,8 +54,7 @@ fn child_that_is_started_after_the_shield_is_cancelled_without_being_issued() {
         let second = word(ctx.activity::<Work>(2).await);
         Ok(format!("{shielded}, {}, {second}", word(child.await)))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.complete(1, &1);
     run.complete(2, &1);
     run.assert_logged(&expect![[r#"
@@ -71,8 +76,7 @@ fn cancellation_that_finds_a_call_outside_of_the_shield_is_not_latched() {
         let next = word(ctx.sleep(SECOND).await);
         Ok(format!("{}, {}, {next}", word(shielded), word(outside)))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.complete(1, &1);
     run.pass(SECOND);
     run.assert_logged(&expect![[r#"
@@ -240,8 +244,7 @@ fn scope_within_a_shield_is_cancelled_by_itself_only_wherever_it_was_made() {
         let next = word(ctx.sleep(SECOND).await);
         Ok(format!("{scoped}, {next}"))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.pass(SECOND);
     run.assert_logged(&expect![[r#"
         1 run.started W
@@ -290,8 +293,7 @@ fn cancellation_of_the_run_passes_through_a_scope_and_its_deadline() {
         let late = ctx.scope(async { ctx.sleep(3 * SECOND).await });
         Ok(format!("{scoped}, {}", word(late.deadline(SECOND).await)))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.pass(2 * SECOND);
     run.assert_logged(&expect![[r#"
         1 run.started W
@@ -318,8 +320,7 @@ fn cancellation_of_the_run_is_not_taken_for_the_deadline_that_follows() {
         });
         Ok(word(scope.deadline(2 * SECOND).await))
     });
-    let mut run = begin::<W>();
-    run.cancel();
+    let mut run = begin_cancelled::<W>();
     run.pass(2 * SECOND);
     let last = run.log.last().map(|past| past.event.to_string());
     assert_eq!(last.as_deref(), Some(r#"run.completed "cancelled""#));

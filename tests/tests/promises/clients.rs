@@ -218,7 +218,7 @@ async fn views_updates_and_broadcasts_work_by_name_in_json(env: Env) {
     // Given a client that knows names alone
     env.run(env.worker().workflow::<Till>());
     let run = env.client.start_named("till", json!(40)).key("till:7").await.unwrap();
-    reached(&run, RunStatus::Waiting).await;
+    reached(&run.as_type::<Till>(), RunStatus::Waiting).await;
     // When it reads a view, sends an update and broadcasts a signal, then what it gets is JSON
     let sum = run.view_named("sum").await.unwrap().unwrap();
     assert_eq!(sum.to_json().unwrap(), json!([40]));

@@ -37,6 +37,7 @@ use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
 use crate::looking::check_looks;
 use crate::promise::check_promise;
+use crate::traces::check_given;
 use crate::view::RunView;
 use crate::workflow::{ACTIVITY_QUEUE, DRAWN, PlanWorkflow, Summary, TIMES, take_returned};
 use crate::world::World;
@@ -74,6 +75,7 @@ impl World {
         }
         check_sent(&inner.accounts, seen, &mut wrong);
         check_children(seen, &mut wrong);
+        self.traces.check(seen, &mut wrong);
         if !self.config.loses_commits {
             check_keys(seen, &mut wrong);
             for promise in &promises.runs {
@@ -82,6 +84,7 @@ impl World {
                     chain => {
                         check_promise(promise, chain, &mut wrong);
                         check_looks(promise, chain, &mut wrong);
+                        check_given(promise, chain, &mut wrong);
                         check_announced(promise, chain, &inner.accounts, &mut wrong);
                     }
                 }

@@ -18,6 +18,7 @@ use crate::config::WorldConfig;
 use crate::ledger::Ledger;
 use crate::looking::Look;
 use crate::plan::{Op, Planner};
+use crate::traces::Sender;
 use crate::updates::AskPromise;
 use crate::workflow::{PlanWorkflow, Summary, signal_at};
 
@@ -33,6 +34,8 @@ pub(crate) struct Promises {
 #[derive(Debug)]
 pub(crate) struct RunPromise {
     pub(crate) run: RunId,
+    /// The number of its script.
+    pub(crate) number: u64,
     pub(crate) plan: Op,
     /// Its workflow, if it was started with a key.
     pub(crate) keyed: Option<&'static str>,
@@ -110,6 +113,7 @@ impl Script {
                 let mut promises = lock(&self.promises);
                 promises.runs.push(RunPromise {
                     run,
+                    number: self.number,
                     plan: plan.clone(),
                     keyed: keyed.then_some(W::NAME),
                     attempts_max: self.attempts_max(),
@@ -217,19 +221,19 @@ impl Script {
             // Without the types, as another language. A start with the same key may have them.
             let plan = serde_json::to_value(plan).expect("a plan is data");
             let start = self.clients[client].start_named(W::NAME, plan);
-            return Ok(self.with_options(start, client, key, delay, token).await?.as_type());
+            return Ok(self.start_with(start, client, key, delay, token).await?.as_type());
         }
-        self.with_options(self.clients[client].start::<W>(plan.clone()), client, key, delay, token).await
+        self.start_with(self.clients[client].start::<W>(plan.clone()), client, key, delay, token).await
     }
 
-    fn with_options<R: RunType>(
+    async fn start_with<R: RunType>(
         &self,
         mut start: StartRun<R>,
         client: usize,
         key: Option<&String>,
         delay: Option<Duration>,
         token: Option<u64>,
-    ) -> StartRun<R> {
+    ) -> Result<RunHandle<R>, Error> {
         if let Some(key) = key {
             start = start.key(key);
         }
@@ -251,7 +255,7 @@ impl Script {
             // About as long as the run takes.
             start = start.deadline(self.config.lease_ttl * 8).grace(self.config.lease_ttl * 4);
         }
-        start
+        Sender::Start(self.number).sends(start.into_future()).await
     }
 
     /// Sends the signals with these numbers, one after another.
@@ -267,7 +271,7 @@ impl Script {
                 tries += 1;
                 // Without a key, a signal whose outcome is unknown is not sent again; another signal is.
                 let token = number << 32 | if keyed { 0 } else { tries };
-                match self.send(run, signal, token, keyed, dice).await {
+                match Sender::Signal(signal, token).sends(self.send(run, signal, token, keyed, dice)).await {
                     Ok(()) => {
                         lock(&self.promises).runs[index].signals[signal].push(token);
                         break;

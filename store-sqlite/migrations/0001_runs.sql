@@ -240,9 +240,9 @@ create index tasks_claimed on tasks (executor) where executor is not null;
 -- ---------------------------------------------------------------------------------------------------------
 
 -- What commits changed, for other processes that wait: one row per commit that changed something of interest. Old rows are
--- deleted; whoever missed some looks at everything.
+-- deleted, but never the last one, so no number is given twice; whoever missed some looks at everything.
 create table hints (
-    number integer primary key autoincrement,
+    number integer primary key,
     process integer not null,          -- who committed
     hints  text not null
 ) strict;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use pgworkflows_core::RunId;
-use pgworkflows_core::id::{AppendNo, InboxNo, MessageId, Position, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, InboxNo, MessageId, Position, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, Frame, Hint, MessageRef, OpenRow, OwnedShard, Released, StoreError,
 };
@@ -20,9 +20,12 @@ use crate::transaction::{Transaction, now};
 use crate::values::{Arguments, get};
 use crate::{attributes, sent, tasks, verify};
 
-const LEASE: &str = "select last_append, digest, digest_before from leases where lease = ? and not fenced";
-
-const OWNED: &str = "select shard, claim, next_position from shards where lease = ?";
+/// The lease with its shards between two of them, one a row: what an append is checked against. Usually there are no suspects at
+/// all, and then no run that ends is looked up among them.
+const HELD: &str = "
+    select l.last_append, l.digest, l.digest_before, exists (select 1 from suspects), s.shard, s.claim, s.next_position
+    from leases l left join shards s on s.lease = l.lease and s.shard between ? and ?
+    where l.lease = ? and not l.fenced";
 
 const TAKE_NUMBER: &str = "
     update leases set digest_before = digest, last_append = ?, digest = ? where lease = ?";
@@ -116,44 +119,74 @@ const RELEASE: Listed = Listed {
 
 /// Appends a batch, unless it was applied before.
 pub(crate) async fn append(transaction: &mut Transaction, append: &Append) -> Result<Appended, StoreError> {
-    if was_applied(transaction, append).await? {
+    let (held, owned) = read_held(transaction, append).await?;
+    if was_applied(append, &held)? {
         return Ok(Appended { now: now() });
     }
-    let owned = check_ownership(transaction, append).await?;
+    check_ownership(append, &owned)?;
     let positions = check_positions(append, &owned)?;
+    check_suspects(append)?;
     if transaction.verify {
         verify::verify(transaction, append).await?;
     }
     let take = sql(TAKE_NUMBER).bind(append.number).bind(&append.digest[..]).bind(append.lease);
-    transaction.execute(take).await?;
+    transaction.write(take).await?;
     transaction
-        .execute_all(&MOVE_POSITIONS, &positions, |a, (shard, next)| _ = a.add(*shard).add(*next))
+        .write_all(&MOVE_POSITIONS, &positions, |a, (shard, next)| _ = a.add(*shard).add(*next))
         .await?;
     write_frames(transaction, append).await?;
     write_runs(transaction, append).await?;
     take_messages(transaction, append).await?;
-    write_marks(transaction, append).await?;
+    write_marks(transaction, append, &held).await?;
     sent::send(transaction, &append.sent).await?;
     tasks::insert(transaction, &append.tasks).await?;
     let release = |a: &mut Arguments, released: &Released| _ = a.add(released.shard).add(append.lease);
-    transaction.execute_all(&RELEASE, &append.released, release).await?;
+    transaction.write_all(&RELEASE, &append.released, release).await?;
     transaction.hint_all((!append.released.is_empty()).then_some(Hint::Released));
     Ok(Appended { now: now() })
 }
 
+/// What the store knows of the lease that appends.
+struct Held {
+    last_append: AppendNo,
+    digest: Option<Bytes>,
+    digest_before: Option<Bytes>,
+    /// Whether there are any, of whatever lease.
+    suspects: bool,
+}
+
+/// The claim by which each shard of the lease is owned, and where its log ends; only those between the first and the last shard
+/// of the append.
+type Owned = BTreeMap<ShardId, (ClaimId, Position)>;
+
+async fn read_held(transaction: &mut Transaction, append: &Append) -> Result<(Held, Owned), StoreError> {
+    let shards = append.shards.iter().map(|owned| i64::from(owned.shard.get()));
+    let (first, last) = (shards.clone().min().unwrap_or(0), shards.max().unwrap_or(-1));
+    let rows = transaction.fetch(sql(HELD).bind(first).bind(last).bind(append.lease)).await?;
+    let row = rows.first().ok_or_else(|| fenced(append.lease))?;
+    let (digest, digest_before) = (get(row, 1)?, get(row, 2)?);
+    let held = Held { last_append: get(row, 0)?, digest, digest_before, suspects: get(row, 3)? };
+    let mut owned = Owned::new();
+    for row in &rows {
+        if let Some(shard) = get(row, 4)? {
+            owned.insert(shard, (get(row, 5)?, get(row, 6)?));
+        }
+    }
+    Ok((held, owned))
+}
+
 /// Whether this append was applied before; an error if it is neither that nor the next one.
-async fn was_applied(transaction: &mut Transaction, append: &Append) -> Result<bool, StoreError> {
+fn was_applied(append: &Append, held: &Held) -> Result<bool, StoreError> {
     let Append { lease, number, .. } = append;
-    let row = transaction.fetch_first(sql(LEASE).bind(*lease)).await?.ok_or_else(|| fenced(*lease))?;
-    let last: AppendNo = get(&row, 0)?;
-    let digest: Option<Bytes> = match last.get().checked_sub(number.get()) {
-        Some(0) => get(&row, 1)?,
-        Some(1) => get(&row, 2)?,
+    let last = held.last_append;
+    let digest = match last.get().checked_sub(number.get()) {
+        Some(0) => held.digest.as_ref(),
+        Some(1) => held.digest_before.as_ref(),
         None if *number == last.next() => return Ok(false),
         Some(_) | None => None,
     };
     match digest {
-        Some(digest) if digest == append.digest[..] => Ok(true),
+        Some(digest) if *digest == append.digest[..] => Ok(true),
         Some(_) => {
             Err(StoreError::fenced(format!("another batch was applied as append {number} of lease {lease}")))
         }
@@ -163,16 +196,8 @@ async fn was_applied(transaction: &mut Transaction, append: &Append) -> Result<b
     }
 }
 
-/// Where the log of each shard of the lease ends.
-type Owned = BTreeMap<ShardId, Position>;
-
 /// Every shard that is written to belongs to the lease by the claim that is named.
-async fn check_ownership(transaction: &mut Transaction, append: &Append) -> Result<Owned, StoreError> {
-    let mut owned = BTreeMap::new();
-    for row in transaction.fetch(sql(OWNED).bind(append.lease)).await? {
-        let owner = OwnedShard { shard: get(&row, 0)?, claim: get(&row, 1)? };
-        owned.insert(owner.shard, (owner.claim, get(&row, 2)?));
-    }
+fn check_ownership(append: &Append, owned: &Owned) -> Result<(), StoreError> {
     for OwnedShard { shard, claim } in &append.shards {
         if owned.get(shard).is_none_or(|(owner, _)| owner != claim) {
             return Err(StoreError::fenced(format!(
@@ -181,14 +206,14 @@ async fn check_ownership(transaction: &mut Transaction, append: &Append) -> Resu
             )));
         }
     }
-    Ok(owned.into_iter().map(|(shard, (_, next))| (shard, next)).collect())
+    Ok(())
 }
 
 /// The positions of each shard continue where its log ends, and are released there. Returns where they end with this batch.
 fn check_positions(append: &Append, owned: &Owned) -> Result<Vec<(ShardId, Position)>, StoreError> {
     let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
     let next_of = |moved: &BTreeMap<_, _>, shard| {
-        let next = moved.get(&shard).or_else(|| owned.get(&shard)).copied();
+        let next = moved.get(&shard).or_else(|| owned.get(&shard).map(|(_, next)| next)).copied();
         next.ok_or_else(|| not_sealed(shard))
     };
     for frame @ Frame { run, seq, count, .. } in &append.frames {
@@ -226,7 +251,7 @@ async fn write_frames(transaction: &mut Transaction, append: &Append) -> Result<
         let Frame { run, seq, count, position, at, body } = frame;
         a.add(*run).add(*seq).add(*count).add(*position).add(*at).add(&body[..]);
     };
-    transaction.execute_all(&FRAMES, &append.frames, add).await?;
+    transaction.write_all(&FRAMES, &append.frames, add).await?;
     Ok(())
 }
 
@@ -236,21 +261,23 @@ async fn write_runs(transaction: &mut Transaction, append: &Append) -> Result<()
         let OpenRow { state, wake_at, waiting_on, waits } = row;
         a.add(*state).add(*wake_at).add(waiting_on.as_deref()).add(waits.as_deref());
     };
-    let opened = transaction.execute_all(&OPEN, &append.opened, |a, opened| {
+    let otherwise = "runs to be opened are open already";
+    let opened = transaction.write_each(&OPEN, &append.opened, otherwise, |a, opened| {
         a.add(opened.run).add(opened.run.shard()).add(opened.workflow.as_str()).add(opened.key.as_deref());
         a.add(opened.parent);
         row(a, &opened.row);
     });
-    check_count("runs to be opened are open already", opened.await?, append.opened.len())?;
-    let updated = transaction.execute_all(&UPDATE, &append.updated, |a, updated| {
+    opened.await?;
+    let otherwise = "runs to be updated are not open, or are named twice";
+    let updated = transaction.write_each(&UPDATE, &append.updated, otherwise, |a, updated| {
         a.add(updated.run);
         row(a, &updated.row);
     });
-    check_count("runs to be updated are not open, or are named twice", updated.await?, append.updated.len())?;
+    updated.await?;
 
-    transaction.execute_all(&END, &append.closed, |a, closed| _ = a.add(closed.run)).await?;
+    transaction.write_all(&END, &append.closed, |a, closed| _ = a.add(closed.run)).await?;
     transaction
-        .execute_all(&CLOSE, &append.closed, |a, closed| {
+        .write_all(&CLOSE, &append.closed, |a, closed| {
             a.add(closed.run).add(closed.workflow.as_str()).add(closed.key.as_deref()).add(closed.parent);
             a.add(closed.status).add(closed.closed_at).add(&closed.outcome[..]);
         })
@@ -258,12 +285,12 @@ async fn write_runs(transaction: &mut Transaction, append: &Append) -> Result<()
     transaction.hint_all(append.closed.iter().map(|closed| Hint::Notice(closed.run.shard())));
 
     transaction
-        .execute_all(&LINK, &append.links, |a, linked| {
+        .write_all(&LINK, &append.links, |a, linked| {
             a.add(linked.run).add(linked.link.first).add(linked.link.predecessor).add(linked.link.number);
         })
         .await?;
     transaction
-        .execute_all(&CONTINUE, &append.links, |a, linked| _ = a.add(linked.link.first).add(linked.run))
+        .write_all(&CONTINUE, &append.links, |a, linked| _ = a.add(linked.link.first).add(linked.run))
         .await?;
     Ok(())
 }
@@ -289,7 +316,7 @@ async fn take_messages(transaction: &mut Transaction, append: &Append) -> Result
     let add = |a: &mut Arguments, (run, number, body): &(RunId, InboxNo, Bytes)| {
         a.add(*run).add(*number).add(at).add(&body[..]);
     };
-    transaction.execute_all(&UNDELIVERED, &kept, add).await?;
+    transaction.write_all(&UNDELIVERED, &kept, add).await?;
     Ok(())
 }
 
@@ -300,36 +327,37 @@ fn check_taken(named: &[MessageRef], taken: &BTreeMap<InboxNo, MessageId>) -> Re
         Some(MessageRef { shard, number, .. }) => {
             Err(StoreError::conflict(format!("message {number} of shard {shard} is not in the inbox")))
         }
-        None => check_count("messages are named twice", taken.len() as u64, named.len()),
+        None if taken.len() < named.len() => {
+            Err(StoreError::conflict(format!("of {} messages, some are named twice", named.len())))
+        }
+        None => Ok(()),
     }
 }
 
 /// What the append says of runs and shards beside their rows.
-async fn write_marks(transaction: &mut Transaction, append: &Append) -> Result<(), StoreError> {
-    check_suspects(append)?;
+async fn write_marks(transaction: &mut Transaction, append: &Append, held: &Held) -> Result<(), StoreError> {
     transaction
-        .execute_all(&SUSPECT, &append.suspects, |a, suspect| {
+        .write_all(&SUSPECT, &append.suspects, |a, suspect| {
             a.add(suspect.run).add(suspect.run.shard()).add(suspect.stage).add(suspect.strikes);
         })
         .await?;
-    let over = append.closed.iter().map(|closed| closed.run);
-    let cleared: Vec<RunId> = append.cleared.iter().copied().chain(over).collect();
-    // Usually there are none: then no run that ends is looked up among them.
-    if transaction.fetch_first(sql("select 1 from suspects limit 1")).await?.is_some() {
-        transaction.execute_all(&CLEAR, &cleared, |a, run| _ = a.add(*run)).await?;
+    if held.suspects || !append.suspects.is_empty() {
+        let over = append.closed.iter().map(|closed| closed.run);
+        let cleared: Vec<RunId> = append.cleared.iter().copied().chain(over).collect();
+        transaction.write_all(&CLEAR, &cleared, |a, run| _ = a.add(*run)).await?;
     }
     let need = |a: &mut Arguments, need: &pgworkflows_core::store::Need| {
         a.add(need.shard).add(need.workflow.as_str());
     };
-    transaction.execute_all(&NEED, &append.needs, need).await?;
+    transaction.write_all(&NEED, &append.needs, need).await?;
     transaction
-        .execute_all(&PUBLISH, &append.views, |a, view| {
+        .write_all(&PUBLISH, &append.views, |a, view| {
             a.add(view.run).add(view.view.as_str()).add(view.seq);
         })
         .await?;
     attributes::change(transaction, &append.attributes).await?;
     transaction
-        .execute_all(&REPLY, &append.replies, |a, reply| {
+        .write_all(&REPLY, &append.replies, |a, reply| {
             _ = a.add(reply.message).add(reply.run).add(&reply.body[..])
         })
         .await?;
@@ -346,13 +374,6 @@ fn check_suspects(append: &Append) -> Result<(), StoreError> {
         Some(suspect) => Err(StoreError::conflict(format!("run {} is a suspect twice", suspect.run))),
         None => Ok(()),
     }
-}
-
-fn check_count(what: &str, done: u64, wanted: usize) -> Result<(), StoreError> {
-    if done == wanted as u64 {
-        return Ok(());
-    }
-    Err(StoreError::conflict(format!("{done} of {wanted} were possible: {what}")))
 }
 
 /// The size of an append, in bytes, for the limit of a transaction.
@@ -381,7 +402,7 @@ mod tests {
     #[test]
     fn positions_continue_where_the_log_ends() {
         let shard = ShardId::new(1).unwrap();
-        let owned = BTreeMap::from([(shard, Position::new(5))]);
+        let owned = Owned::from([(shard, (ClaimId::new(1), Position::new(5)))]);
         let check = |frames: &[Frame]| {
             let append = Append { frames: frames.to_vec(), ..Append::new(LeaseId::FIRST, AppendNo::FIRST) };
             check_positions(&append, &owned)

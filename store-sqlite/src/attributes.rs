@@ -48,7 +48,7 @@ pub(crate) async fn change(
 ) -> Result<(), StoreError> {
     let removed: Vec<_> = changes.iter().filter(|change| change.value.is_none()).collect();
     transaction
-        .execute_all(&REMOVE, &removed, |a, removed| _ = a.add(removed.run).add(removed.attribute.as_str()))
+        .write_all(&REMOVE, &removed, |a, removed| _ = a.add(removed.run).add(removed.attribute.as_str()))
         .await?;
     let set =
         changes.iter().filter_map(|change| Some((change.run, &change.attribute, change.value.as_deref()?)));
@@ -59,7 +59,7 @@ async fn set_all(transaction: &mut Transaction, set: &[(RunId, &Name, &str)]) ->
     let add = |a: &mut _, (run, name, value): &(RunId, &Name, &str)| {
         crate::values::Arguments::add(a, *run).add(name.as_str()).add(*value);
     };
-    transaction.execute_all(&SET, set, add).await?;
+    transaction.write_all(&SET, set, add).await?;
     Ok(())
 }
 

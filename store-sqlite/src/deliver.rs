@@ -60,7 +60,7 @@ pub(crate) async fn deliver(
     let opened = deliveries.iter().filter_map(|delivery| Some((delivery.run, delivery.opens?)));
     let opened: Vec<_> = opened.collect();
     transaction
-        .execute_all(&OPEN, &opened, |a, (run, opens)| {
+        .write_all(&OPEN, &opened, |a, (run, opens)| {
             let Opens { workflow, key, parent, .. } = *opens;
             a.add(*run).add(run.shard()).add(workflow).add(key).add(parent).add(PENDING);
         })
@@ -84,7 +84,7 @@ async fn insert(
     deliveries: &[Delivery<'_>],
 ) -> Result<(), StoreError> {
     transaction
-        .execute_all(listed, deliveries, |a, delivery| {
+        .write_all(listed, deliveries, |a, delivery| {
             let Delivery { message, run, body, opens } = delivery;
             a.add(run.shard()).add(*run).add(*message).add(opens.is_some()).add(&body[..]);
         })

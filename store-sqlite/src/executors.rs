@@ -76,7 +76,7 @@ pub(crate) async fn end_executor(transaction: &mut Transaction, id: ExecutorId) 
             over.push(Gone { task, run: get(row, 1)?, message: get(row, 2)?, body: Some(get(row, 3)?) });
         }
     }
-    transaction.execute_all(&FREE_LOST, &freed, |a, task| _ = a.add(*task)).await?;
+    transaction.write_all(&FREE_LOST, &freed, |a, task| _ = a.add(*task)).await?;
     end_tasks(transaction, &over).await?;
     if (lost.len() as i64) < LOST_AT_ONCE {
         transaction.execute(sql(FORGET_EXECUTOR).bind(id)).await?;
@@ -95,7 +95,7 @@ pub(crate) struct Gone {
 
 /// Deletes tasks, and tells their runs in the given order.
 pub(crate) async fn end_tasks(transaction: &mut Transaction, gone: &[Gone]) -> Result<(), StoreError> {
-    transaction.execute_all(&DELETE, gone, |a, gone| _ = a.add(gone.task)).await?;
+    transaction.write_all(&DELETE, gone, |a, gone| _ = a.add(gone.task)).await?;
     let told = gone.iter().filter_map(|gone| Some(delivery(gone.message, gone.run, gone.body.as_ref()?)));
     let told: Vec<_> = told.collect();
     tell(transaction, &told).await
@@ -111,7 +111,7 @@ pub(crate) async fn sweep(transaction: &mut Transaction, executor: ExecutorId) -
         }
         last = Some(run);
     }
-    transaction.execute_all(&DELETE_OF_RUNS, &over, |a, run| _ = a.add(*run)).await?;
+    transaction.write_all(&DELETE_OF_RUNS, &over, |a, run| _ = a.add(*run)).await?;
     // From the beginning, once there are no more.
     let swept = sql(SWEPT).bind(last.unwrap_or(RunId::from_u128(0)));
     transaction.execute(swept.bind(executor)).await?;

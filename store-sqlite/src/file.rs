@@ -8,7 +8,7 @@ use pgworkflows_core::store::StoreError;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, DEMANDS};
 use crate::error::store_error;
 use crate::place::beside;
 
@@ -66,7 +66,9 @@ impl File {
         if let Some(bytes) = self.size_max {
             options = options.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());
         }
-        self.connect(options).await
+        let mut connection = self.connect(options).await?;
+        connection.script(DEMANDS).await?;
+        Ok(connection)
     }
 
     /// A connection that reads.

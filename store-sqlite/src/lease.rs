@@ -117,7 +117,7 @@ pub(crate) async fn open_queue(
     }
     transaction.execute(sql(MAKE_QUEUE).bind(name).bind(first).bind(shards)).await?;
     let numbers: Vec<u16> = (first..first + shards).collect();
-    transaction.execute_all(&MAKE_SHARDS, &numbers, |a, shard| _ = a.add(*shard).add(name)).await?;
+    transaction.write_all(&MAKE_SHARDS, &numbers, |a, shard| _ = a.add(*shard).add(name)).await?;
     find_queue(transaction, name).await?.ok_or_else(|| unknown_queue(name))
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn claim(transaction: &mut Transaction, claim: &Claim) -> Resul
     let taken: Vec<ShardId> = fleet.claimable(id).take(room).map(|shard| shard.id).collect();
     let claim_id = ClaimId::new(random_id(transaction).await?);
     let add = |a: &mut Arguments, shard: &ShardId| _ = a.add(*shard).add(id).add(claim_id);
-    transaction.execute_all(&TAKE, &taken, add).await?;
+    transaction.write_all(&TAKE, &taken, add).await?;
 
     let fleet = Fleet::load(transaction, now, &claim.queue).await?;
     let mut owned: Vec<Shard> = fleet.shards.into_iter().filter(|shard| shard.owner == Some(id)).collect();
@@ -191,7 +191,7 @@ async fn make_lease(
     let add = |a: &mut Arguments, workflow: &&Name| {
         a.add(workflow.as_str()).add(claim.queue.as_str()).add(now);
     };
-    transaction.execute_all(&KNOW, &workflows, add).await?;
+    transaction.write_all(&KNOW, &workflows, add).await?;
     let insert = sql(MAKE_LEASE).bind(id).bind(claim.queue.as_str()).bind(claim.worker.as_str());
     let insert = insert.bind(claim.build.generation).bind(join(&claim.build.workflows).as_str());
     transaction.execute(insert.bind(now).bind(now.saturating_add(claim.ttl))).await?;
@@ -222,7 +222,7 @@ async fn forget_needs(
         over.extend(needs.extract_if(.., is_over).map(|need| (*id, need)));
     }
     transaction
-        .execute_all(&FORGET_NEED, &over, |a, (shard, need)| _ = a.add(*shard).add(need.as_str()))
+        .write_all(&FORGET_NEED, &over, |a, (shard, need)| _ = a.add(*shard).add(need.as_str()))
         .await
         .map(drop)
 }

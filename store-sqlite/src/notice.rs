@@ -4,6 +4,7 @@
 //! told by a counter in shared memory (`pragma data_version`), which is asked every few milliseconds while somebody listens.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
@@ -31,11 +32,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How many rows are kept for other processes: those of at least two seconds.
 const ROWS_KEPT: i64 = 4096;
 
-/// How many rows are deleted at a time.
-const ROWS_DELETED: i64 = 256;
+/// After how many rows of its own a process deletes old ones.
+const ROWS_DELETED: u64 = 256;
 
 /// A row has at most so many hints; with more, everything is to be looked at.
 const HINTS_MAX: usize = 500;
+
+const INSERT: &str = "insert into hints (process, hints) values (?, ?)";
+
+const DELETE: &str = "delete from hints where number <= last_insert_rowid() - ?";
 
 /// The hints of a process.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Notices {
     hints: Hints,
     /// Tells this process's rows from those of others.
     process: i64,
+    /// How many rows this process has written.
+    written: AtomicU64,
     /// The thread that asks. It sleeps while nobody listens.
     asking: OnceLock<Thread>,
 }
@@ -51,7 +58,7 @@ impl Default for Notices {
     fn default() -> Self {
         // Each has random keys, so that no two processes have the same number.
         let process = RandomState::new().build_hasher().finish().cast_signed();
-        Self { hints: Hints::new(HINTS_KEPT), process, asking: OnceLock::new() }
+        Self { hints: Hints::new(HINTS_KEPT), process, written: AtomicU64::new(0), asking: OnceLock::new() }
     }
 }
 
@@ -77,12 +84,9 @@ impl Notices {
         if hints.is_empty() {
             return Ok(());
         }
-        let insert = sql("insert into hints (process, hints) values (?, ?) returning number");
-        let insert = insert.bind(self.process).bind(&*write(hints));
-        let number = transaction.fetch_value::<i64>(insert).await?.unwrap_or(0);
-        if number % ROWS_DELETED == 0 {
-            let delete = sql("delete from hints where number <= ?");
-            transaction.execute(delete.bind(number - ROWS_KEPT)).await?;
+        transaction.write(sql(INSERT).bind(self.process).bind(&*write(hints))).await?;
+        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(ROWS_DELETED) {
+            transaction.write(sql(DELETE).bind(ROWS_KEPT)).await?;
         }
         Ok(())
     }

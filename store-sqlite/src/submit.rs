@@ -51,7 +51,7 @@ pub(crate) async fn submit(
     let answers = submissions.iter().map(|submission| desk.answer(submission)).collect();
     let new_keys = std::mem::take(&mut desk.new_keys);
     transaction
-        .execute_all(&INSERT_KEYS, &new_keys, |a, ((workflow, key), held)| {
+        .write_all(&INSERT_KEYS, &new_keys, |a, ((workflow, key), held)| {
             a.add(*workflow)
                 .add(*key)
                 .add(held.run)

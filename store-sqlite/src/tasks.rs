@@ -110,7 +110,7 @@ pub(crate) async fn insert(transaction: &mut Transaction, tasks: &[NewTask]) -> 
     let (kept, lost): (Vec<&NewTask>, Vec<&NewTask>) = tasks.iter().partition(survives);
     let now = now();
     transaction
-        .execute_all(&INSERT, &kept, |a, task| {
+        .write_all(&INSERT, &kept, |a, task| {
             let NewTask { id, queue, activity, losses_max, message, body, lost, executor } = task;
             a.add(id.run).add(id.seq).add(queue.as_str()).add(activity.as_str()).add(now).add(now);
             a.add(executor.filter(is_valid)).add(u32::from(executor.is_some()));
@@ -246,7 +246,7 @@ impl Taking {
             taken.push(task);
         }
         *left -= taken.len();
-        transaction.execute_all(&DELETE, &gone, |a, task| _ = a.add(*task)).await?;
+        transaction.write_all(&DELETE, &gone, |a, task| _ = a.add(*task)).await?;
         let add = |a: &mut Arguments, task: &i64| _ = a.add(*task).add(self.executor);
         let rows = transaction.fetch_all(&TAKE, &taken, add, |_| {}).await?;
         let claimed = |row| {
@@ -329,7 +329,7 @@ pub(crate) async fn give_back(
     }
     end_tasks(transaction, &over).await?;
     transaction
-        .execute_all(&GIVE_BACK, &free, |a, (task, problem, ready_at)| {
+        .write_all(&GIVE_BACK, &free, |a, (task, problem, ready_at)| {
             a.add(*task).add(*problem).add(*ready_at);
         })
         .await?;

@@ -7,11 +7,19 @@ use pgworkflows_core::id::{
 };
 use pgworkflows_core::store::{ClosedStatus, OpenState, StoreError, SuspectStage};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, Decode, Encode, Row, Type};
+use sqlx::{Arguments as _, Decode, Row, Type};
 
-/// The values of a statement's parameters, in order.
+/// The values of parameters, in order. Those of several statements can be joined, which the driver's own cannot.
 #[derive(Default)]
-pub(crate) struct Arguments(pub(crate) SqliteArguments);
+pub(crate) struct Arguments(Vec<Argument>);
+
+/// A value as it is stored.
+enum Argument {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
 
 impl Arguments {
     /// Adds the next one.
@@ -20,8 +28,30 @@ impl Arguments {
         self
     }
 
-    fn encode<'a>(&mut self, value: impl Encode<'a, Sqlite> + Type<Sqlite>) {
-        self.0.add(value).expect("the driver encodes every integer, text and blob");
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds those of the next statement.
+    pub(crate) fn extend(&mut self, next: Self) {
+        self.0.extend(next.0);
+    }
+
+    /// What the driver binds.
+    pub(crate) fn encode(self) -> SqliteArguments {
+        let mut encoded = SqliteArguments::default();
+        encoded.reserve(self.0.len(), 0);
+        for argument in self.0 {
+            let added = match argument {
+                Argument::Null => encoded.add(None::<i64>),
+                Argument::Integer(number) => encoded.add(number),
+                Argument::Text(text) => encoded.add(text),
+                Argument::Blob(bytes) => encoded.add(bytes),
+            };
+            added.expect("the driver encodes every integer, text and blob");
+        }
+        encoded
     }
 }
 
@@ -48,24 +78,32 @@ fn decode<'r, T: Decode<'r, Sqlite> + Type<Sqlite>>(
 }
 
 macro_rules! plain {
-    ($($type:ty),+) => { $(
+    ($($type:ty: $value:ident => $argument:expr;)+) => { $(
         impl Value for $type {
             fn add_to(self, arguments: &mut Arguments) {
-                arguments.encode(self);
+                let $value = self;
+                arguments.0.push($argument);
             }
         }
     )+ };
 }
 
-plain!(i64, bool, &str, &[u8], Option<i64>, Option<&str>, Option<&[u8]>);
+plain! {
+    i64: n => Argument::Integer(n);
+    bool: is => Argument::Integer(is.into());
+    &str: text => Argument::Text(text.to_owned());
+    &[u8]: bytes => Argument::Blob(bytes.to_vec());
+    ShardId: shard => Argument::Integer(shard.get().into());
+    RunId: run => Argument::Blob(run.as_u128().to_be_bytes().to_vec());
+    MessageId: message => Argument::Blob(message.as_u128().to_be_bytes().to_vec());
+}
 
 macro_rules! numbers {
     ($($type:ty: $id:ident => $to:expr, $from:expr;)+) => { $(
         impl Value for $type {
             fn add_to(self, arguments: &mut Arguments) {
                 let $id = self;
-                let number: i64 = $to;
-                arguments.encode(number);
+                arguments.0.push(Argument::Integer($to));
             }
         }
 
@@ -126,12 +164,6 @@ impl Column for Bytes {
     }
 }
 
-impl Value for ShardId {
-    fn add_to(self, arguments: &mut Arguments) {
-        arguments.encode(i64::from(self.get()));
-    }
-}
-
 impl Column for ShardId {
     fn read(row: &SqliteRow, index: usize) -> Result<Self, StoreError> {
         let number: i64 = decode(row, index)?;
@@ -141,21 +173,9 @@ impl Column for ShardId {
     }
 }
 
-impl Value for RunId {
-    fn add_to(self, arguments: &mut Arguments) {
-        arguments.encode(&self.as_u128().to_be_bytes()[..]);
-    }
-}
-
 impl Column for RunId {
     fn read(row: &SqliteRow, index: usize) -> Result<Self, StoreError> {
         id(row, index).map(Self::from_u128)
-    }
-}
-
-impl Value for MessageId {
-    fn add_to(self, arguments: &mut Arguments) {
-        arguments.encode(&self.as_u128().to_be_bytes()[..]);
     }
 }
 
@@ -182,14 +202,14 @@ macro_rules! optional {
             fn add_to(self, arguments: &mut Arguments) {
                 match self {
                     Some(value) => value.add_to(arguments),
-                    None => arguments.encode(None::<i64>),
+                    None => arguments.0.push(Argument::Null),
                 }
             }
         }
     )+ };
 }
 
-optional!(RunId, Timestamp, LeaseId, ExecutorId, OpenState, ClosedStatus);
+optional!(i64, &str, &[u8], RunId, Timestamp, LeaseId, ExecutorId, OpenState, ClosedStatus);
 
 impl<T: Column> Column for Option<T> {
     fn read(row: &SqliteRow, index: usize) -> Result<Self, StoreError> {

@@ -105,6 +105,9 @@ trait Job: Send {
     /// Why it is not to be committed.
     fn error(&self) -> Option<&StoreError>;
 
+    /// It is not to be committed, because what it wrote was refused, unless it was refused before.
+    fn refuse(&mut self, error: StoreError);
+
     /// Answers the caller. `failed` is the reason why nothing was committed.
     fn answer(self: Box<Self>, failed: Option<&StoreError>);
 }
@@ -137,6 +140,12 @@ where
 
     fn error(&self) -> Option<&StoreError> {
         self.outcome.as_ref()?.as_ref().err()
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        if !matches!(self.outcome, Some(Err(_))) {
+            self.outcome = Some(Err(error));
+        }
     }
 
     fn answer(self: Box<Self>, failed: Option<&StoreError>) {
@@ -241,37 +250,17 @@ impl Thread {
         transaction: &mut Transaction,
         done: &mut Vec<Box<dyn Job>>,
     ) -> Result<Vec<Hint>, StoreError> {
-        transaction.execute(sql("begin immediate")).await?;
+        transaction.write(sql("begin immediate")).await?;
         let (began, mut bytes, mut hints) = (Instant::now(), 0, Vec::new());
         while done.len() < CALLS_MAX && bytes < BYTES_MAX && began.elapsed() < TIME_MAX {
             let Some(mut job) = self.next.pop_front().or_else(|| self.waiting.try_recv().ok()) else { break };
             bytes += job.bytes();
-            // Mostly a call is the only one: then the transaction itself is its savepoint.
-            let has_neighbours = !done.is_empty() || !self.next.is_empty() || !self.waiting.is_empty();
-            if has_neighbours {
-                transaction.execute(sql("savepoint call")).await?;
-            }
-            let keeps = job.execute(transaction).await;
-            let failure = job.error().filter(|_| transaction.has_failed()).map(for_neighbours);
+            let is_only = done.is_empty() && !self.has_others();
+            let ended = self.execute(&mut *job, transaction, is_only).await;
             done.push(job);
-            if let Some(error) = failure {
-                return Err(error);
-            }
-            let given = transaction.take_hints();
-            match (keeps, has_neighbours) {
-                (true, false) => {}
-                (true, true) => _ = transaction.execute(sql("release call")).await?,
-                (false, true) => {
-                    transaction.execute(sql("rollback to call")).await?;
-                    transaction.execute(sql("release call")).await?;
-                }
-                (false, false) => {
-                    transaction.execute(sql("rollback")).await?;
-                    return Ok(Vec::new());
-                }
-            }
-            if keeps {
-                hints.extend(given);
+            match ended? {
+                Ended::GoesOn(given) => hints.extend(given),
+                Ended::Over(given) => return Ok(given),
             }
         }
         distinct(&mut hints);
@@ -279,6 +268,65 @@ impl Thread {
         transaction.execute(sql("commit")).await?;
         Ok(hints)
     }
+
+    /// Whether further calls wait.
+    fn has_others(&self) -> bool {
+        !self.next.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Executes a call, of which nothing stays if it is refused: by itself, or because of what it writes. Mostly a call is the only
+    /// one: then the transaction itself is its savepoint, and is committed together with the last writes. An error is one of the
+    /// whole transaction.
+    async fn execute(
+        &self,
+        job: &mut dyn Job,
+        transaction: &mut Transaction,
+        is_only: bool,
+    ) -> Result<Ended, StoreError> {
+        if !is_only {
+            transaction.write(sql("savepoint call")).await?;
+        }
+        let keeps = job.execute(transaction).await;
+        let mut hints = transaction.take_hints();
+        distinct(&mut hints);
+        let commits = keeps && is_only && !self.has_others();
+        let written = async {
+            if commits {
+                self.notices.write(transaction, &hints).await?;
+                transaction.write(sql("commit")).await?;
+            } else if keeps && !is_only {
+                transaction.write(sql("release call")).await?;
+            }
+            transaction.flush().await
+        };
+        if let Err(error) = written.await {
+            if transaction.has_failed() {
+                return Err(error);
+            }
+            job.refuse(error);
+        }
+        match job.error() {
+            None if commits => Ok(Ended::Over(hints)),
+            None => Ok(Ended::GoesOn(hints)),
+            Some(error) if transaction.has_failed() => Err(for_neighbours(error)),
+            Some(_) if is_only => {
+                transaction.execute(sql("rollback")).await?;
+                Ok(Ended::Over(Vec::new()))
+            }
+            Some(_) => {
+                transaction.write(sql("rollback to call")).await?;
+                transaction.write(sql("release call")).await?;
+                Ok(Ended::GoesOn(Vec::new()))
+            }
+        }
+    }
+}
+
+/// What became of a transaction with a call, and what the call hints at.
+enum Ended {
+    GoesOn(Vec<Hint>),
+    /// It was committed or rolled back.
+    Over(Vec<Hint>),
 }
 
 fn gone() -> StoreError {

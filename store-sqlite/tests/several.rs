@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use pgworkflows_core::RunId;
-use pgworkflows_core::id::{AppendNo, LeaseId, MessageId};
+use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId};
 use pgworkflows_core::store::{
-    Append, Attributes, Build, Claim, Hint, HintKind, NewRun, Queue, RunFilter, RunPage, Store, StoreError,
-    Submission, Submitted,
+    Append, Attributes, Build, Claim, Frame, Hint, HintKind, NewRun, OpenRow, OpenState, OpenedRun, Queue,
+    RunFilter, RunPage, Store, StoreError, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{Connection, SqliteConnection};
@@ -72,6 +72,70 @@ async fn calls_that_wait_share_a_commit_and_a_refusal_undoes_no_neighbour() {
     assert!(commits(&file).await < 20);
     let page = RunPage { before: None, limit: 99 };
     assert_eq!(store.query().list(&RunFilter::default(), &page).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn append_that_is_refused_for_what_it_writes_leaves_nothing_and_undoes_no_neighbour() {
+    // Given a store that writes without comparing with the log first, and an append that updates a run which is not there
+    let directory = Directory::new("refused");
+    let file = directory.file("runs.db");
+    let store = SqliteStore::builder(&file).verify_appends(false).open().await.unwrap();
+    let queue = store.queue("default", 1).await.unwrap();
+    let claim = Claim {
+        queue: "default".to_owned(),
+        lease: None,
+        worker: "worker".to_owned(),
+        build: Build::default(),
+        ttl: PATIENCE,
+        limit: 1,
+    };
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim).await.unwrap();
+    let [shard] = &claimed.shards[..] else { panic!("{claimed:?}") };
+    let run = RunId::new(queue.now, queue.first_shard, 0);
+    let frame = |run| Frame {
+        run,
+        seq: EventSeq::FIRST,
+        count: 1,
+        position: shard.next_position,
+        at: queue.now,
+        body: Bytes::new(),
+    };
+    let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None, waits: None };
+    let append = || Append { frames: vec![frame(run)], ..Append::new(claimed.lease, AppendNo::FIRST) };
+    let sealed = |mut append: Append| {
+        append.seal(|_| Some(shard.claim));
+        append
+    };
+    let refused = sealed(Append { updated: vec![UpdatedRun { run, row: row.clone() }], ..append() });
+
+    // When it is the only call, and when it has neighbours
+    let alone = session.append(&refused).await;
+    let other = std::fs::OpenOptions::new().write(true).open(directory.file("runs.db-now")).unwrap();
+    other.lock().unwrap();
+    let starts: Vec<_> = (1..4).map(|number| [start(&queue, number)]).collect();
+    let (before, after) = starts.split_at(1);
+    let before = join_all(before.iter().map(|start| store.submit(start)));
+    let after = join_all(after.iter().map(|start| store.submit(start)));
+    let mut calls = Box::pin(async { futures::join!(before, session.append(&refused), after) });
+    assert!(futures::poll!(calls.as_mut()).is_pending());
+    other.unlock().unwrap();
+    let (before, among, after) = calls.await;
+
+    // Then it is refused, and the others are not
+    for refused in [alone, among] {
+        let why = "runs to be updated are not open, or are named twice";
+        assert!(
+            matches!(&refused, Err(StoreError::Conflict { reason }) if reason.contains(why)),
+            "{refused:?}"
+        );
+    }
+    assert!(before.into_iter().chain(after).all(|answer| answer.unwrap() == [Submitted::Accepted]));
+    // And the next append has its number and its position
+    let opened = OpenedRun { run, workflow: "w".into(), key: None, parent: None, row };
+    session.append(&sealed(Append { opened: vec![opened], ..append() })).await.unwrap();
+    let page = RunPage { before: None, limit: 99 };
+    assert_eq!(store.query().list(&RunFilter::default(), &page).await.unwrap().len(), 4);
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl<W: RunType> RunHandle<W> {
     ///
     /// # Errors
     /// See [`UpdateRun`]. Returns an error that [`Error::is_payload`] recognises if the request is not valid CBOR or JSON. If it is
-    /// not of the update's type, the run stalls, and the update times out with the reason.
+    /// not of the update's type, the run refuses it; a run whose code has not named the update yet stalls when it takes it.
     pub fn update_named(
         &self,
         update: impl Into<Name>,

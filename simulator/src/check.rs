@@ -262,31 +262,33 @@ fn check_views(seen: &RunView, wrong: &mut Vec<String>) {
     }
 }
 
-/// A run is found by what its events say, and a chain by what it was started as.
+/// A run is found by what its events say, and begins with what its chain was started as.
 fn check_attributes(view: &RunView, seen: &[RunView], wrong: &mut Vec<String>) {
-    let mut expected = BTreeMap::new();
+    let begins_as = |view: &RunView| -> BTreeMap<String, String> {
+        let first = view.events().find_map(|event| match event {
+            Event::RunStarted { attributes, .. } => Some(attributes),
+            _ => None,
+        });
+        let first = first.into_iter().flat_map(|attributes| attributes.iter());
+        first.map(|(name, value)| (name.to_string(), value.to_owned())).collect()
+    };
+    let (run, began) = (view.run, begins_as(view));
+    let chain = seen.iter().find(|first| first.run == first_of(view)).map(begins_as).unwrap_or_default();
+    if chain.get(STARTED_AS) != began.get(STARTED_AS) {
+        wrong.push(format!("run {run} begins with {began:?}, and its chain was started with {chain:?}"));
+    }
+    let mut expected = began;
     for event in view.events() {
-        match event {
-            Event::RunStarted { attributes, .. } => {
-                expected =
-                    attributes.iter().map(|(name, value)| (name.to_string(), value.to_owned())).collect();
+        if let Event::AttributeSet { attribute, value, .. } = event {
+            match value {
+                Some(value) => _ = expected.insert(attribute.to_string(), value.clone()),
+                None => _ = expected.remove(attribute.as_str()),
             }
-            Event::AttributeSet { attribute, value: Some(value), .. } => {
-                expected.insert(attribute.to_string(), value.clone());
-            }
-            Event::AttributeSet { attribute, value: None, .. } => _ = expected.remove(attribute.as_str()),
-            _ => {}
         }
     }
-    let (run, found) = (view.run, &view.info.attributes);
+    let found = &view.info.attributes;
     if view.info.run_id == run && *found != expected {
         wrong.push(format!("run {run} is found by {found:?}, and its events say {expected:?}"));
-    }
-    let first = first_of(view);
-    let of_first =
-        seen.iter().find(|other| other.run == first).and_then(|first| first.info.attributes.get(STARTED_AS));
-    if of_first.is_some_and(|started| found.get(STARTED_AS) != Some(started)) {
-        wrong.push(format!("run {run} is found by {found:?}, and its chain was started as {of_first:?}"));
     }
 }
 

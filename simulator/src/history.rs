@@ -69,8 +69,8 @@ struct HistoryCheck {
     rounds: VecDeque<(CommandId, BTreeSet<CommandId>)>,
     compensated: Option<CommandId>,
     ending: Option<Outcome>,
-    /// The view that the event before published.
-    published: Option<Name>,
+    /// What the event before published: whether it was an attribute, and the name.
+    published: Option<(bool, Name)>,
     problem: Option<&'static str>,
 }
 
@@ -141,14 +141,16 @@ impl HistoryCheck {
         }
     }
 
-    /// A group ends with the views that it publishes, each once, in the order of their names. Something else follows.
+    /// A group ends with the views and the attributes that it publishes, each once, in the order of their names. Something else
+    /// follows.
     fn publishes(&mut self, event: &Event) {
         let published = match event {
-            Event::ViewPublished { view, .. } => Some(view.clone()),
+            Event::ViewPublished { view, .. } => Some((false, view.clone())),
+            Event::AttributeSet { attribute, .. } => Some((true, attribute.clone())),
             _ => None,
         };
         let is_later = published.is_none() || self.published < published;
-        self.demand(is_later, "a view was published twice in a group, or out of order");
+        self.demand(is_later, "a view or an attribute was published twice in a group, or out of order");
         self.published = published;
     }
 

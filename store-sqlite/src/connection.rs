@@ -283,7 +283,7 @@ impl Connection {
     ) -> Statement {
         let make = || Arc::from(listed.text.replacen("{}", &list(listed.width, part.len()), 1));
         let text = Arc::clone(self.texts.entry((listed.text, part.len())).or_insert_with(make));
-        let mut arguments = Arguments::default();
+        let mut arguments = Arguments::with_capacity(listed.width * part.len());
         for row in part {
             add(&mut arguments, row);
         }

@@ -62,17 +62,18 @@ pub(crate) async fn submit(
     Ok(answers)
 }
 
+/// Every run that starts is in a shard of a queue. Of a run that cannot be here, another message is told so.
 async fn check_shards(transaction: &mut Transaction, submissions: &[Submission]) -> Result<(), StoreError> {
+    let starts = submissions.iter().filter(|submission| submission.opens.is_some());
+    let Some(run) = starts.map(|start| start.run).max_by_key(|run| run.shard()) else { return Ok(()) };
     let shards = transaction.fetch_value::<u16>(sql(SHARDS)).await?.unwrap_or(0);
-    // Of a run that cannot be here, another message is told so.
-    let mut starts = submissions.iter().filter(|submission| submission.opens.is_some());
-    match starts.find(|start| start.run.shard().get() >= shards) {
-        Some(Submission { run, .. }) => Err(StoreError::limit_exceeded(format!(
-            "run {run} lives in shard {}, which belongs to no queue",
-            run.shard()
-        ))),
-        None => Ok(()),
+    if run.shard().get() < shards {
+        return Ok(());
     }
+    Err(StoreError::limit_exceeded(format!(
+        "run {run} lives in shard {}, which belongs to no queue",
+        run.shard()
+    )))
 }
 
 /// The run that was started under a key.

@@ -22,6 +22,11 @@ enum Argument {
 }
 
 impl Arguments {
+    /// None, with room for so many.
+    pub(crate) fn with_capacity(values: usize) -> Self {
+        Self(Vec::with_capacity(values))
+    }
+
     /// Adds the next one.
     pub(crate) fn add(&mut self, value: impl Value) -> &mut Self {
         value.add_to(self);

@@ -36,8 +36,8 @@ pub struct TimedStore {
 
 impl TimedStore {
     /// Times the appends of this store.
-    pub fn new(store: Arc<dyn Store>, appends: Appends) -> Arc<dyn Store> {
-        Arc::new(Self { store, appends })
+    pub fn new(store: Arc<dyn Store>, appends: Appends) -> Self {
+        Self { store, appends }
     }
 }
 

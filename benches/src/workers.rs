@@ -110,7 +110,7 @@ impl Workers {
     /// As [`worker`].
     pub fn inside(store: &Arc<dyn Store>, count: u64, serves: Serves) -> Result<Self, Failure> {
         let mut workers = Self::default();
-        let store = TimedStore::new(Arc::clone(store), workers.appends.clone());
+        let store: Arc<dyn Store> = Arc::new(TimedStore::new(Arc::clone(store), workers.appends.clone()));
         for number in 0..count {
             let worker = worker(&store, &format!("bench-{number}"), serves)?;
             serves.telemetry.observe(vec![worker.monitor()]);
@@ -206,7 +206,7 @@ impl Workers {
 pub async fn serve(address: &Address, serves: Serves) -> Result<(), Failure> {
     let _exported = serves.telemetry.install()?;
     let appends = Appends::default();
-    let store = TimedStore::new(address.open().await?, appends.clone());
+    let store: Arc<dyn Store> = Arc::new(TimedStore::new(address.open().await?, appends.clone()));
     let worker = worker(&store, &format!("bench-{}", std::process::id()), serves)?;
     serves.telemetry.observe(vec![worker.monitor()]);
     Ok(worker.run_until(answer(appends)).await?)

@@ -17,6 +17,11 @@ use tokio::sync::broadcast;
 pub struct Appends(Arc<Mutex<Vec<Duration>>>);
 
 impl Appends {
+    /// The same store, whose appends are noted here.
+    pub fn of(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(TimedStore { store, appends: self.clone() })
+    }
+
     /// Those that were answered since the last call.
     pub fn take(&self) -> Vec<Duration> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -29,16 +34,9 @@ impl Appends {
 
 /// A store whose appends are timed.
 #[derive(Debug)]
-pub struct TimedStore {
+struct TimedStore {
     store: Arc<dyn Store>,
     appends: Appends,
-}
-
-impl TimedStore {
-    /// Times the appends of this store.
-    pub fn new(store: Arc<dyn Store>, appends: Appends) -> Self {
-        Self { store, appends }
-    }
 }
 
 #[deny(clippy::missing_trait_methods)]

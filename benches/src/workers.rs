@@ -20,7 +20,7 @@ use crate::definitions::{
 };
 use crate::store::Address;
 use crate::telemetry::Telemetry;
-use crate::timed::{Appends, TimedStore};
+use crate::timed::Appends;
 
 /// Running workers.
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ impl Workers {
     /// As [`worker`].
     pub fn inside(store: &Arc<dyn Store>, count: u64, serves: Serves) -> Result<Self, Failure> {
         let mut workers = Self::default();
-        let store: Arc<dyn Store> = Arc::new(TimedStore::new(Arc::clone(store), workers.appends.clone()));
+        let store = workers.appends.of(Arc::clone(store));
         for number in 0..count {
             let worker = worker(&store, &format!("bench-{number}"), serves)?;
             serves.telemetry.observe(vec![worker.monitor()]);
@@ -206,7 +206,7 @@ impl Workers {
 pub async fn serve(address: &Address, serves: Serves) -> Result<(), Failure> {
     let _exported = serves.telemetry.install()?;
     let appends = Appends::default();
-    let store: Arc<dyn Store> = Arc::new(TimedStore::new(address.open().await?, appends.clone()));
+    let store = appends.of(address.open().await?);
     let worker = worker(&store, &format!("bench-{}", std::process::id()), serves)?;
     serves.telemetry.observe(vec![worker.monitor()]);
     Ok(worker.run_until(answer(appends)).await?)

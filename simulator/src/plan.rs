@@ -296,12 +296,9 @@ impl Planner<'_> {
             true => Some(QUEUES[1].to_owned()),
             false => names_queue.then(|| QUEUES[0].to_owned()),
         };
-        if apart.chance(300) {
+        if kept != Kept::Along && apart.chance(400) {
             // Nothing waits for its outcome, and every policy asks it to end.
-            let kept = match kept {
-                Kept::ForAWhile { .. } => kept,
-                Kept::ForOutcome | Kept::ToTheEnd | Kept::Along => Kept::ToTheEnd,
-            };
+            let kept = if kept == Kept::ForOutcome { Kept::ToTheEnd } else { kept };
             let policies = policies.map(|policy| policy % 3);
             return Child { plan: Box::new(Op::Endless), key, queue, policies, kept };
         }

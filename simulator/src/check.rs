@@ -36,6 +36,7 @@ use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
 use crate::promise::check_promise;
+use crate::traces::check_given;
 use crate::view::RunView;
 use crate::workflow::{ACTIVITY_QUEUE, DRAWN, PlanWorkflow, Summary, TIMES, take_returned};
 use crate::world::World;
@@ -72,6 +73,7 @@ impl World {
         }
         check_sent(&inner.accounts, seen, &mut wrong);
         check_children(seen, &mut wrong);
+        self.traces.check(seen, &mut wrong);
         if !self.config.loses_commits {
             check_keys(seen, &mut wrong);
             for promise in &promises.runs {
@@ -79,6 +81,7 @@ impl World {
                     [] => wrong.push(format!("run {} was acknowledged, and is lost", promise.run)),
                     chain => {
                         check_promise(promise, chain, &mut wrong);
+                        check_given(promise, chain, &mut wrong);
                         check_announced(promise, chain, &inner.accounts, &mut wrong);
                     }
                 }

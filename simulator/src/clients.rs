@@ -17,6 +17,7 @@ use crate::announce::Announcement;
 use crate::config::WorldConfig;
 use crate::ledger::Ledger;
 use crate::plan::{Op, Planner};
+use crate::traces::Sender;
 use crate::updates::AskPromise;
 use crate::workflow::{PlanWorkflow, Summary, signal_at};
 
@@ -32,6 +33,8 @@ pub(crate) struct Promises {
 #[derive(Debug)]
 pub(crate) struct RunPromise {
     pub(crate) run: RunId,
+    /// The number of its script.
+    pub(crate) number: u64,
     pub(crate) plan: Op,
     /// Its workflow, if it was started with a key.
     pub(crate) keyed: Option<&'static str>,
@@ -104,6 +107,7 @@ impl Script {
                 let mut promises = lock(&self.promises);
                 promises.runs.push(RunPromise {
                     run,
+                    number: self.number,
                     plan: plan.clone(),
                     keyed: keyed.then_some(W::NAME),
                     attempts_max: self.attempts_max(),
@@ -224,7 +228,7 @@ impl Script {
             // About as long as the run takes.
             start = start.deadline(self.config.lease_ttl * 8).grace(self.config.lease_ttl * 4);
         }
-        start.await
+        Sender::Start(self.number).sends(start.into_future()).await
     }
 
     /// Sends the signals with these numbers, one after another.
@@ -240,7 +244,7 @@ impl Script {
                 tries += 1;
                 // Without a key, a signal whose outcome is unknown is not sent again; another signal is.
                 let token = number << 32 | if keyed { 0 } else { tries };
-                match self.send(run, signal, token, keyed, dice).await {
+                match Sender::Signal(signal, token).sends(self.send(run, signal, token, keyed, dice)).await {
                     Ok(()) => {
                         lock(&self.promises).runs[index].signals[signal].push(token);
                         break;

@@ -22,6 +22,7 @@ mod promise;
 mod quiet;
 mod sending;
 mod thread;
+mod traces;
 mod updates;
 mod view;
 mod workflow;
@@ -126,12 +127,9 @@ impl Simulation {
 
     fn simulate(&self, in_words: bool) -> Outcome {
         let mut world = World::new(self.seed, &self.mask, self.deadly, in_words);
-        if in_words {
-            let log = log::EngineLog(Arc::clone(&world.time));
-            tracing::subscriber::with_default(log, || world.run());
-        } else {
-            world.run();
-        }
+        let lines = in_words.then(|| Arc::clone(&world.time));
+        let log = log::EngineLog { traces: world.traces.clone(), lines };
+        tracing::subscriber::with_default(log, || world.run());
         let simulated = world.time.now();
         // After a violation, the histories are needed for the transcript alone, and the store may be unable to read
         // them.

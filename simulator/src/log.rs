@@ -1,4 +1,5 @@
-//! The engine's own log lines, for the transcript of a failing seed. It must not change what happens.
+//! What the engine tells a subscriber: its own log lines, for the transcript of a failing seed, and its spans, for the checks of
+//! traces. It must not change what happens.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -8,16 +9,22 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Puts the engine's log lines into the trace.
-pub(crate) struct EngineLog(pub(crate) Arc<Time>);
+use crate::traces::Traces;
+
+/// Listens to the engine.
+pub(crate) struct EngineLog {
+    pub(crate) traces: Traces,
+    /// Into whose trace it puts the engine's log lines, if they are wanted.
+    pub(crate) lines: Option<Arc<Time>>,
+}
 
 impl Subscriber for EngineLog {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_span() || self.lines.is_some()
     }
 
-    fn new_span(&self, _span: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        Id::from_u64(self.traces.made(span))
     }
 
     fn record(&self, _span: &Id, _values: &Record<'_>) {}
@@ -25,9 +32,10 @@ impl Subscriber for EngineLog {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        let Some(time) = &self.lines else { return };
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        let mut inner = self.0.lock();
+        let mut inner = time.lock();
         let line = format!("worker {}:{}", inner.current.0, fields.0);
         inner.trace.remark(line);
     }
@@ -35,6 +43,11 @@ impl Subscriber for EngineLog {
     fn enter(&self, _span: &Id) {}
 
     fn exit(&self, _span: &Id) {}
+
+    fn try_close(&self, span: Id) -> bool {
+        self.traces.closed(span.into_u64());
+        true
+    }
 }
 
 struct Fields(String);

@@ -33,6 +33,8 @@ pub(crate) enum Op {
     Child(Child),
     /// Waits for a child that the run before has carried along.
     Carried(Carried<PlanWorkflow>),
+    /// Waits until the run is cancelled. It is the plan of children that end because they are asked to, and never otherwise.
+    Endless,
     /// Draws numbers, all of them at once.
     Draw { times: u32 },
     /// Registers a compensation.
@@ -294,6 +296,12 @@ impl Planner<'_> {
             true => Some(QUEUES[1].to_owned()),
             false => names_queue.then(|| QUEUES[0].to_owned()),
         };
+        if kept != Kept::Along && apart.chance(400) {
+            // Nothing waits for its outcome, and every policy asks it to end.
+            let kept = if kept == Kept::ForOutcome { Kept::ToTheEnd } else { kept };
+            let policies = policies.map(|policy| policy % 3);
+            return Child { plan: Box::new(Op::Endless), key, queue, policies, kept };
+        }
         Child { plan: Box::new(plan), key, queue, policies, kept }
     }
 
@@ -377,7 +385,7 @@ impl Op {
             Self::Shielded(op) | Self::Scoped(op) | Self::Serve(_, op) => op.expected(),
             Self::Undo { .. } => Expected::Value(0),
             Self::TakeFor { .. } | Self::Answer { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
-            Self::Child(_) | Self::Carried(_) | Self::Falter { .. } => Expected::Open,
+            Self::Child(_) | Self::Carried(_) | Self::Falter { .. } | Self::Endless => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
@@ -467,6 +475,7 @@ impl Op {
             | Self::Draw { .. }
             | Self::Child(_)
             | Self::Carried(_)
+            | Self::Endless
             | Self::Tell { .. }
             | Self::OnFailure(_)
             | Self::Undo { .. }

@@ -11,6 +11,7 @@ use pgworkflows_core::{Error, RunId};
 use pgworkflows_testkit::runtime::dice::Dice;
 
 use crate::clients::{Planned, RunPromise, Script, lock};
+use crate::traces::Sender;
 use crate::view::RunView;
 use crate::workflow::serving::{CHECKED, Reply, Request, UNCHECKED, UPDATES};
 
@@ -119,7 +120,7 @@ impl Script {
             if keyed {
                 asked = asked.key(request.token.to_string());
             }
-            let told = match asked.await {
+            let told = match Sender::Update(request.token).sends(asked.into_future()).await {
                 Ok(reply) => Told::Answered(reply),
                 Err(error) if error.is_unavailable() => {
                     self.pause(dice, 1).await;

@@ -29,6 +29,8 @@ use crate::workflow::serving::Desk;
 
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
+/// A signal that is never sent.
+const NEVER: Signal<u64> = Signal::new("never");
 /// A signal that only runs send. No plan waits for it, and some serve it.
 pub(crate) const TOLD: Signal<()> = Signal::new("told");
 
@@ -155,6 +157,7 @@ impl Interpreter {
                 Ok(0)
             }
             Op::Child(child) => self.child(child).await,
+            Op::Endless => ctx.wait_for(NEVER).await,
             Op::Carried(child) => ctx.carried::<PlanWorkflow>(child).await.map(|summary| summary.value),
             Op::Draw { times } => Ok(draw(ctx, times).await),
             Op::OnFailure(work) => Ok(on_failure(ctx, work)),

@@ -26,6 +26,7 @@ use crate::mask::Mask;
 use crate::pages::Pages;
 use crate::plan::QUEUES;
 use crate::sending::Sends;
+use crate::traces::Traces;
 use crate::workflow::register;
 
 /// A place for a worker.
@@ -57,6 +58,7 @@ pub(crate) struct World {
     /// Those of them that were still stalled after a long quiet time.
     pub(crate) stuck: BTreeSet<RunId>,
     pub(crate) client: Client,
+    pub(crate) traces: Traces,
     pub(crate) slots: Vec<Slot>,
     pub(crate) actions: BTreeMap<(Duration, u64), Action>,
     actions_made: u64,
@@ -123,6 +125,7 @@ impl World {
             resumed: BTreeSet::new(),
             stuck: BTreeSet::new(),
             client: client.expect("the settings are in range"),
+            traces: Traces::default(),
             actions: BTreeMap::new(),
             actions_made: 0,
             copy: None,
@@ -145,6 +148,7 @@ impl World {
             let client = Client::builder(self.store.clone())
                 .queue_shards(self.config.queue_shards)
                 .poll_interval(self.config.lease_ttl / 4)
+                .trace_propagator(self.traces.clone())
                 .host(host);
             // Otherwise it would start runs in the queue whose worker was the first.
             let client = if self.config.has_annex { client.queue(QUEUES[0]) } else { client };
@@ -311,6 +315,7 @@ impl World {
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .queue(queue)
+            .trace_propagator(self.traces.clone())
             .host(Arc::clone(&host) as _)
             .activities_max(activities_max)
             .memory_max(self.config.memory_max)

@@ -134,7 +134,7 @@ mod tests {
             let shards = vec![ShardId::new(2).unwrap()];
             let read = InboxRead { shards, cursor, limit: 10, bytes: usize::MAX, starts: true };
             let page = fixture.runtime.block_on(async {
-                super::read(&mut *fixture.store.0.readers.take().await.unwrap(), &read).await.unwrap()
+                super::read(&mut fixture.store.0.readers.take().await.unwrap(), &read).await.unwrap()
             });
             pages.push((page.messages.len(), page.more));
             cursor = page.cursor;

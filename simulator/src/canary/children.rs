@@ -45,15 +45,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "GivenUpForgotten",
-        what: "a run that continues does not pass on which children with keys it has given up",
-        edits: &[Edit {
-            file: "core/src/run/carried.rs",
-            find: "        for child in self.children.unbound() {",
-            erring: r#"        for child in self.children.unbound().filter(|_| !crate::canary::is("GivenUpForgotten")) {"#,
-        }],
-    },
-    Canary {
         name: "ChildUnboundForgotten",
         what: "the next owner of a parent does not start the children with keys that are to be bound",
         edits: &[Edit {

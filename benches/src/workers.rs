@@ -2,12 +2,14 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pgworkflows::Worker;
+use pgworkflows::otel::OtelPropagator;
 use pgworkflows::store::Store;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -17,12 +19,16 @@ use crate::definitions::{
     TASKS, Tasks, Timers,
 };
 use crate::store::Address;
+use crate::telemetry::Telemetry;
+use crate::timed::Appends;
 
 /// Running workers.
 #[derive(Debug, Default)]
 pub struct Workers {
     inside: Vec<Inside>,
-    outside: Vec<Child>,
+    outside: Vec<Outside>,
+    /// Those of the workers of this process.
+    appends: Appends,
 }
 
 /// A worker of this process.
@@ -31,6 +37,15 @@ struct Inside {
     /// Dropped to stop it.
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), pgworkflows::Error>>,
+}
+
+/// A worker in a process of its own, which [`serve`]s.
+#[derive(Debug)]
+struct Outside {
+    process: Child,
+    /// Closed to stop it.
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 /// What a worker serves.
@@ -43,11 +58,15 @@ pub struct Serves {
     /// Whether it executes activities of the activity queue of tasks, and nothing else.
     #[arg(long, hide = true)]
     pub tasks: bool,
+
+    /// What workers and clients export by OpenTelemetry, to an exporter that drops it.
+    #[arg(long, value_name = "WHAT", default_value = "off")]
+    pub telemetry: Telemetry,
 }
 
 impl Default for Serves {
     fn default() -> Self {
-        Self { slots: 1_000, tasks: false }
+        Self { slots: 1_000, tasks: false, telemetry: Telemetry::Off }
     }
 }
 
@@ -57,7 +76,10 @@ impl Default for Serves {
 /// If its definitions contradict each other.
 pub fn worker(store: &Arc<dyn Store>, name: &str, serves: Serves) -> Result<Worker, Failure> {
     let slots = usize::try_from(serves.slots)?;
-    let worker = Worker::builder(Arc::clone(store)).name(name);
+    let mut worker = Worker::builder(Arc::clone(store)).name(name);
+    if serves.telemetry.has_traces() {
+        worker = worker.trace_propagator(OtelPropagator);
+    }
     if serves.tasks {
         return Ok(worker.activity(Double).activity_queue(TASKS, slots).build()?);
     }
@@ -88,8 +110,10 @@ impl Workers {
     /// As [`worker`].
     pub fn inside(store: &Arc<dyn Store>, count: u64, serves: Serves) -> Result<Self, Failure> {
         let mut workers = Self::default();
+        let store = workers.appends.of(Arc::clone(store));
         for number in 0..count {
-            let worker = worker(store, &format!("bench-{number}"), serves)?;
+            let worker = worker(&store, &format!("bench-{number}"), serves)?;
+            serves.telemetry.observe(vec![worker.monitor()]);
             let (stop, stopped) = oneshot::channel();
             let ended = tokio::spawn(worker.run_until(async {
                 drop(stopped.await);
@@ -121,15 +145,37 @@ impl Workers {
         command.args(["--slots", &serves.slots.to_string()]);
         command.args(serves.tasks.then_some("--tasks"));
         command.args(address.without_notifications.then_some("--without-notifications"));
+        if let Some(telemetry) = serves.telemetry.to_possible_value() {
+            command.args(["--telemetry", telemetry.get_name()]);
+        }
         // It ends when its standard input is closed, and so with this process, however that ends.
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-        self.outside.push(command.spawn()?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn()?;
+        let (input, output) =
+            process.stdin.take().zip(process.stdout.take()).ok_or("a process has no pipes")?;
+        self.outside.push(Outside { process, input, output: BufReader::new(output).lines() });
         Ok(())
+    }
+
+    /// How long the appends took that were answered since the last call, in no order.
+    ///
+    /// # Errors
+    /// If a process has ended.
+    pub async fn appends(&mut self) -> Result<Vec<Duration>, Failure> {
+        let mut appends = self.appends.take();
+        for Outside { input, output, .. } in &mut self.outside {
+            input.write_all(b"\n").await?;
+            let line = output.next_line().await?.ok_or("a worker process has ended")?;
+            for micros in line.split_ascii_whitespace() {
+                appends.push(Duration::from_micros(micros.parse()?));
+            }
+        }
+        Ok(appends)
     }
 
     /// The ids of the workers' own processes.
     pub fn processes(&self) -> impl Iterator<Item = u32> {
-        self.outside.iter().filter_map(Child::id)
+        self.outside.iter().filter_map(|worker| worker.process.id())
     }
 
     /// Shuts all of them down gracefully, and waits for that.
@@ -142,8 +188,8 @@ impl Workers {
             worker.ended.await??;
         }
         for mut worker in self.outside {
-            drop(worker.stdin.take());
-            let status = worker.wait().await?;
+            drop(worker.input);
+            let status = worker.process.wait().await?;
             if !status.success() {
                 return Err(format!("a worker process ended with {status}").into());
             }
@@ -152,15 +198,51 @@ impl Workers {
     }
 }
 
-/// What a worker process does: it serves until its standard input is closed.
+/// What a worker process does: it serves until its standard input is closed. Each line that it reads there asks how long the
+/// appends took that were answered since the last line, in microseconds.
 ///
 /// # Errors
 /// If the store cannot be reached.
 pub async fn serve(address: &Address, serves: Serves) -> Result<(), Failure> {
-    let worker = worker(&address.open().await?, &format!("bench-{}", std::process::id()), serves)?;
-    let closed = async {
-        // Nothing is ever written to it, so any return is the end.
-        let _ = tokio::io::stdin().read(&mut [0]).await;
-    };
-    Ok(worker.run_until(closed).await?)
+    let _exported = serves.telemetry.install()?;
+    let appends = Appends::default();
+    let store = appends.of(address.open().await?);
+    let worker = worker(&store, &format!("bench-{}", std::process::id()), serves)?;
+    serves.telemetry.observe(vec![worker.monitor()]);
+    Ok(worker.run_until(answer(appends)).await?)
+}
+
+/// Answers each line of the standard input, until it is closed or nobody reads the answers.
+async fn answer(appends: Appends) {
+    let (mut asked, mut output) = (BufReader::new(tokio::io::stdin()).lines(), tokio::io::stdout());
+    while let Ok(Some(_)) = asked.next_line().await {
+        let micros = appends.take().into_iter().map(|took| took.as_micros().to_string());
+        let line = micros.collect::<Vec<_>>().join(" ") + "\n";
+        if output.write_all(line.as_bytes()).await.is_err() || output.flush().await.is_err() {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pgworkflows::store::Store;
+    use pgworkflows::{Client, MemoryStore};
+
+    use super::{Serves, Workers};
+    use crate::definitions::Activities;
+
+    #[tokio::test]
+    async fn each_append_is_timed_once() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mut workers = Workers::inside(&store, 1, Serves::default()).unwrap();
+        let run = Client::new(store).start::<Activities>(1).await.unwrap();
+        run.result().await.unwrap();
+
+        assert_eq!(workers.appends().await.unwrap().len(), 2);
+        assert_eq!(workers.appends().await.unwrap().len(), 0);
+        workers.stop().await.unwrap();
+    }
 }

@@ -1,5 +1,5 @@
-//! Two builds of this program by turns, because a machine's speed changes from minute to minute. It must not know
-//! which revisions they are.
+//! Two builds of this program by turns, or one with two sets of options, because a machine's speed changes from minute to
+//! minute. It must not know which revisions they are.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,19 @@ use crate::figures::{Summary, number};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareOptions {
-    /// The other build of this program.
-    #[arg(long, value_name = "PATH")]
-    base: PathBuf,
+    /// The other build of this program [default: this one].
+    #[arg(long, value_name = "PATH", required_unless_present = "with")]
+    base: Option<PathBuf>,
+
+    /// Further arguments, separated by spaces, for this build and not for the other, such as `--telemetry both`.
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    with: Option<String>,
 
     /// How often each of the two is measured.
     #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u64).range(1..=1_000))]
     turns: u64,
 
-    /// The arguments of `load`, or `growth` and its arguments; the same for both.
+    /// The arguments of `load`, or `growth` and its arguments, for both.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     measurement: Vec<OsString>,
 }
@@ -31,16 +35,19 @@ type Figures = Map<String, Value>;
 
 /// Measures both by turns, each time on a server of its own, and prints the ratio of each figure.
 pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
-    let own = std::env::current_exe()?;
+    let this = std::env::current_exe()?;
+    let base = options.base.as_ref().unwrap_or(&this);
+    let mut arguments = options.measurement.clone();
+    arguments.extend(options.with.iter().flat_map(|with| with.split_whitespace()).map(OsString::from));
     let mut turns = Vec::new();
     for turn in 0..options.turns {
         // The first to be measured may find the machine in another state than the second.
         let (base, own) = if turn % 2 == 0 {
-            let base = measure(&options.base, &options.measurement)?;
-            (base, measure(&own, &options.measurement)?)
+            let base = measure(base, &options.measurement)?;
+            (base, measure(&this, &arguments)?)
         } else {
-            let own = measure(&own, &options.measurement)?;
-            (measure(&options.base, &options.measurement)?, own)
+            let own = measure(&this, &arguments)?;
+            (measure(base, &options.measurement)?, own)
         };
         eprintln!("turn {} of {}: {}", turn + 1, options.turns, progress(&base, &own));
         turns.push((base, own));

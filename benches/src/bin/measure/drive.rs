@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use pgworkflows::Client;
+use pgworkflows::trace::tracing::{Instrument, info_span};
 use pgworkflows_benches::Failure;
 
 use crate::workload::{Seen, Workload};
@@ -51,7 +52,9 @@ pub(crate) async fn drive(client: &Client, workload: Workload, pace: Pace) -> Re
                         return Ok::<_, Failure>(seen);
                     }
                     let due = pace.second.map(|second| second + (number * 1_000_000 / pace.runs) as i64);
-                    seen.push(workload.complete(&client, due).await?);
+                    // As the request of a user would be in one.
+                    let span = info_span!("request");
+                    seen.push(workload.complete(&client, due).instrument(span).await?);
                     completed.fetch_add(1, Ordering::Relaxed);
                 }
             };

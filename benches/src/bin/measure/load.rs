@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use clap::{Args, value_parser};
 use pgworkflows::Client;
+use pgworkflows::otel::OtelPropagator;
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::store::{Address, MeasuredStore};
 use pgworkflows_benches::workers::{Serves, Workers};
@@ -74,7 +75,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=64))]
     workers: u64,
 
-    /// How many activities each executes at a time.
+    /// How many activities each executes at a time, and what is exported.
     #[command(flatten)]
     #[serde(skip)]
     serves: Serves,
@@ -99,6 +100,7 @@ pub(crate) struct LoadOptions {
 
 /// Measures what the options say, and prints it. A load with failures has no figures.
 pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
+    let exported = options.serves.telemetry.install()?;
     let measured =
         if options.memory { MeasuredStore::memory() } else { MeasuredStore::at(&options.address).await? };
     let mut server = match &measured.address {
@@ -118,9 +120,13 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
         let address = measured.address.as_ref().ok_or("`--workload tasks` needs a database")?;
         workers.add_outside(address, Serves { tasks: true, ..options.serves })?;
     }
-    let client = match &measured.address {
-        Some(address) if options.through_inbox => Client::new(address.open().await?),
-        _ => Client::new(Arc::clone(&measured.store)),
+    let client = Client::builder(match &measured.address {
+        Some(address) if options.through_inbox => address.open().await?,
+        _ => Arc::clone(&measured.store),
+    });
+    let client = match options.serves.telemetry.has_traces() {
+        true => client.trace_propagator(OtelPropagator).build()?,
+        false => client.build()?,
     };
     let mut test = LoadTest { options, client, server, workers, completed: 0 };
     let rows_before = match &mut test.server {
@@ -135,6 +141,10 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
     let LoadTest { server, workers, client, completed, .. } = test;
     workers.stop().await?;
     drop((client, measured.store));
+    if options.serves.telemetry.has_traces() {
+        let figure = Figure::new("spans_per_run", exported.spans()? as f64 / completed as f64);
+        repetitions.iter_mut().for_each(|repetition| repetition.push(figure.clone()));
+    }
     if let Some(mut server) = server {
         server.wait_for_others_to_leave().await?;
         let rows = server.rows().await?;
@@ -201,14 +211,17 @@ impl LoadTest<'_> {
         if self.options.latency_runs > 0 {
             let one_at_a_time =
                 Pace { runs: self.options.latency_runs, clients: 1, in_flight: 1, second: None };
+            self.workers.appends().await?;
             let idle = self.drive(workload, one_at_a_time).await?;
             figures.extend(latencies(&idle.seen, "idle_"));
+            figures.extend(percentiles("idle_append", self.workers.appends().await?));
         }
         let mut pace = self.pace();
         if workload.kind == Kind::Burst {
             pace.in_flight = pace.runs;
             pace.second = Some(Utc::now().timestamp_micros() + 1_000_000 * self.options.lead_s);
         }
+        self.workers.appends().await?;
         let before = self.read().await?;
         let samples = Arc::new(Mutex::new(Vec::new()));
         let watched = self.workers.processes().next().unwrap_or_else(std::process::id);
@@ -217,6 +230,7 @@ impl LoadTest<'_> {
         sampling.abort();
         let after = self.read().await?;
         figures.extend(latencies(&driven.seen, ""));
+        figures.extend(percentiles("append", self.workers.appends().await?));
         if workload.kind == Kind::Continue {
             figures.extend(thousands(&driven.seen));
             let samples = samples.lock().map_err(|_| "a sample of the memory panicked")?;

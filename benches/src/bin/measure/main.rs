@@ -8,7 +8,7 @@
 //!
 //! In reading order: [`workload`] is what one run does, [`drive`] starts many, [`load`] counts what they cost with
 //! [`process`] and [`server`], and [`figures`] sums that up. [`growth`] asks how it changes as a database fills.
-//! [`compare`] runs a load by turns with another build. [`report`] runs all measurements of the [`page`], which has its [`plots`].
+//! [`compare`] runs a load by turns with another build, or with other options. [`report`] runs all measurements of the [`page`], which has its [`plots`].
 
 mod compare;
 mod drive;
@@ -41,7 +41,8 @@ enum Command {
     Load(load::LoadOptions),
     /// Reports how throughput changes as the database fills, and what idle workers and recovery cost.
     Growth(growth::GrowthOptions),
-    /// Measures another build of this program and this one by turns; reports the ratios of their figures.
+    /// Measures another build of this program and this one by turns, or this one with other options; reports the ratios of their
+    /// figures.
     Compare(compare::CompareOptions),
     /// Measures everything in some minutes and rewrites the tables and plots of docs/performance.md.
     Report(report::ReportOptions),
@@ -103,7 +104,9 @@ mod tests {
             ("load --memory --through-inbox", &["--memory", "--through-inbox"]),
             ("load --memory --other-process", &["--memory", "--other-process"]),
             ("load --memory --url postgres://h", &["--memory", "--url"]),
+            ("load --telemetry loud", &["'loud'", "off, traces, metrics, both"]),
             ("growth closed --row 7", &["'--row'"]),
+            ("compare --turns 3", &["--base <PATH>"]),
             ("growth idle --seconds 0", &["'0'", "--seconds", "1..=86400"]),
         ] {
             let words = std::iter::once("measure").chain(line.split(' '));

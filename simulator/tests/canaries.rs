@@ -10,7 +10,7 @@ static BUILD: LazyLock<ErringBuild> =
     LazyLock::new(|| ErringBuild::make().unwrap_or_else(|problem| panic!("{problem}")));
 
 /// How many seeds a bug may take: the rarest take some two thousand.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn every_known_bug_is_found() {

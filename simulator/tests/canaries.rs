@@ -9,7 +9,7 @@ use pgworkflows_simulator::canary::{Canary, ErringBuild};
 static BUILD: LazyLock<ErringBuild> =
     LazyLock::new(|| ErringBuild::make().unwrap_or_else(|problem| panic!("{problem}")));
 
-/// How many seeds a bug may take: the rarest take some two thousand.
+/// How many seeds a bug may take: the rarest take some six thousand.
 const SEEDS: u64 = 10_000;
 
 #[test]

@@ -318,7 +318,7 @@ impl Connection {
         let keep = |answer: Either<u64, SqliteRow>| {
             left -= usize::from(answer.is_left());
             match answer {
-                // Nothing comes after the end of the last one, and nobody waits to hear that.
+                // Nothing comes after the end of the last one, and no caller waits for that.
                 Either::Left(_) if left == 0 => {
                     keep(answer);
                     false

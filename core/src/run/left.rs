@@ -14,33 +14,41 @@ use crate::run::{ENTRY_BYTES, Run};
 use crate::workflow::program::{Decisions, How};
 
 /// Signals and updates that the code has not taken, once it is over, and a request to cancel the run, in the order of their arrival.
+/// Boxed, because most runs leave none.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct Left(Option<Box<LeftEvents>>);
+
+#[derive(Debug, Default)]
+struct LeftEvents {
     events: Vec<Event>,
     bytes: usize,
 }
 
 impl Left {
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |left| left.bytes)
     }
 
     pub(super) fn take(&mut self) -> Vec<Event> {
-        self.bytes = 0;
-        std::mem::take(&mut self.events)
+        self.0.take().map(|left| left.events).unwrap_or_default()
+    }
+
+    fn events(&self) -> &[Event] {
+        self.0.as_ref().map_or(&[], |left| &left.events)
     }
 
     fn extend(&mut self, events: impl IntoIterator<Item = Event>) {
         for event in events {
-            self.bytes += bytes_of(&event);
-            self.events.push(event);
+            let left = self.0.get_or_insert_default();
+            left.bytes += bytes_of(&event);
+            left.events.push(event);
         }
     }
 
     /// Whether there is no room for a further message. One of any size fits if there is no other.
     fn is_full(&self, payload: &Payload) -> bool {
-        let bytes = self.bytes + ENTRY_BYTES + payload.bytes().len();
-        !self.events.is_empty() && bytes > limits::LEFT_BYTES_MAX
+        let bytes = self.bytes() + ENTRY_BYTES + payload.bytes().len();
+        !self.events().is_empty() && bytes > limits::LEFT_BYTES_MAX
     }
 }
 
@@ -58,7 +66,7 @@ impl Run {
         if self.state.retry.is_none() || !matches!(outcome, Outcome::Failed(_)) {
             self.left = Left::default();
         }
-        let left: Vec<MessageId> = self.left.events.iter().filter_map(message_of).collect();
+        let left: Vec<MessageId> = self.left.events().iter().filter_map(message_of).collect();
         (!left.is_empty()).then_some(LeftMessages(left))
     }
 

@@ -37,11 +37,6 @@ impl<'k> Known<'k> {
 
     /// An argument, as the text of a value of the parameter's type.
     pub(super) fn argument(&self, u: &mut Unstructured<'_>, parameter: &Parameter) -> Result<Option<String>> {
-        if let Some(default) = &parameter.default
-            && u.ratio(3, 4)?
-        {
-            return Ok(default.clone());
-        }
         if u.ratio(1, 12)? {
             return Ok(None);
         }
@@ -49,7 +44,8 @@ impl<'k> Known<'k> {
             ("workflow", _) if u.ratio(2, 3)? => {
                 (*u.choose(&["order", "order", "relay", "ship"])?).to_owned()
             }
-            ("queue", _) if u.ratio(2, 3)? => (*u.choose(&[CARRIERS, "default"])?).to_owned(),
+            ("attributes", _) if u.ratio(2, 3)? => "{\"customer\": \"42\"}".to_owned(),
+            ("queue", _) if u.ratio(1, 3)? => (*u.choose(&[CARRIERS, "default"])?).to_owned(),
             ("name", _) if u.ratio(1, 2)? => "approve".to_owned(),
             ("task", _) => self.task(u)?,
             ("tasks", _) => literal(&[Some(self.task(u)?), Some(self.task(u)?)]),

@@ -65,9 +65,19 @@ impl Interface {
     /// A call: the number of a function, and the literal of an array of its arguments.
     pub(super) fn call(&self, u: &mut Unstructured<'_>, known: &Known<'_>) -> Result<(i32, String)> {
         let number = u.choose_index(self.functions.len())?;
-        let parameters = self.functions[number].parameters.iter();
-        let arguments =
-            parameters.map(|parameter| known.argument(u, parameter)).collect::<Result<Vec<_>>>()?;
+        let parameters = &self.functions[number].parameters;
+        // Half of the calls give one argument that they need not give, so that nothing else is wrong with them.
+        let only = if u.ratio(1, 2)? && !parameters.is_empty() {
+            Some(u.choose_index(parameters.len())?)
+        } else {
+            None
+        };
+        let argument = |(at, parameter): (usize, &Parameter)| match (&parameter.default, only) {
+            (Some(default), Some(only)) if only != at => Ok(default.clone()),
+            (Some(default), None) if u.ratio(3, 4)? => Ok(default.clone()),
+            (Some(_) | None, _) => known.argument(u, parameter),
+        };
+        let arguments = parameters.iter().enumerate().map(argument).collect::<Result<Vec<_>>>()?;
         Ok((i32::try_from(number).unwrap_or_default(), literal(&arguments)))
     }
 

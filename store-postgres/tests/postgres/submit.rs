@@ -215,7 +215,8 @@ async fn message_that_gets_its_reply_while_it_arrives_again_is_not_delivered_aga
         let (store, refused) = (world.store.clone(), refused.clone());
         async move { store.submit(&[refused]).await.unwrap() }
     });
-    let waiting = "select count(*) from pg_locks where not granted";
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut world.connection().await).await.unwrap() == 0 {
         assert!(!again.is_finished(), "it waits for the append");
         tokio::task::yield_now().await;

@@ -15,6 +15,7 @@ use crate::view::RunView;
 pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
     let by_id: BTreeMap<RunId, &RunView> = seen.iter().map(|view| (view.run, view)).collect();
     for parent in seen {
+        check_queues(parent, wrong);
         for event in parent.history.iter().map(|event| &event.event) {
             let Event::ChildStarted { id, child, key, at_end, .. } = event else { continue };
             let theirs = chain_of(*child, seen);
@@ -43,6 +44,26 @@ pub(crate) fn check_children(seen: &[RunView], wrong: &mut Vec<String>) {
                     "run {parent} started child {child}, and run {holder} was told {told:?} of it, which ended with {end:?}"
                 ));
             }
+        }
+    }
+}
+
+/// A run asks where the shards of another queue are for a child, which then lives in one of them.
+fn check_queues(parent: &RunView, wrong: &mut Vec<String>) {
+    let events: Vec<&Event> = parent.events().collect();
+    for (at, event) in events.iter().enumerate() {
+        let Event::QueueResolved { queue, first_shard, shard_count, .. } = event else { continue };
+        let shards = *first_shard..*first_shard + *shard_count;
+        let started = events[at..].iter().filter_map(|event| match event {
+            Event::ChildStarted { child, .. } => Some(u32::from(child.shard().get())),
+            _ => None,
+        });
+        let started: Vec<u32> = started.collect();
+        if !shards.is_empty() && !started.is_empty() && !started.iter().any(|shard| shards.contains(shard)) {
+            wrong.push(format!(
+                "run {} asked for queue `{queue}`, and none of its children is there",
+                parent.run
+            ));
         }
     }
 }

@@ -284,7 +284,7 @@ impl Accounts {
             Ok(MessageKind::Task) => self.tasks.told(*run, *message, violations),
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
-            Ok(MessageKind::Update(_)) => self.updates.submitted(at, *run),
+            Ok(MessageKind::Update(_)) => self.updates.submitted(at, *run, violations),
             Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
             Ok(
                 MessageKind::Start

@@ -296,7 +296,7 @@ impl Planner<'_> {
             true => Some(QUEUES[1].to_owned()),
             false => names_queue.then(|| QUEUES[0].to_owned()),
         };
-        if kept != Kept::Along && apart.chance(400) {
+        if kept != Kept::Along && apart.chance(200) {
             // Nothing waits for its outcome, and every policy asks it to end.
             let kept = if kept == Kept::ForOutcome { Kept::ToTheEnd } else { kept };
             let policies = policies.map(|policy| policy % 3);

@@ -69,7 +69,8 @@ impl Script {
             let mut ended = self.ask::<W>(index, run, &asked, client, &mut one).await;
             // A client that was answered asks again, or two ask at once.
             if asked.keyed && dice.chance(300) {
-                client = 1 - client;
+                // The one with a check would refuse it by itself.
+                client = if asked.request.is_wrong { 1 } else { 1 - client };
                 ended = self.ask::<W>(index, run, &asked, client, &mut one).await;
             } else if asked.keyed && dice.chance(300) {
                 let twin = self.draw(u64::from(number) | TWIN, dice);

@@ -22,7 +22,13 @@ pub(super) struct UpdateAccounts {
 }
 
 impl UpdateAccounts {
-    pub(super) fn submitted(&mut self, at: MessageRef, run: RunId) {
+    /// An update was put into the inbox. One that was refused is not delivered again.
+    pub(super) fn submitted(&mut self, at: MessageRef, run: RunId, violations: &mut Vec<String>) {
+        let is_refused = self.replies.contains_key(&at.message) && !self.received.contains(&at.message);
+        if is_refused {
+            violations
+                .push(format!("run {run}: update {:?} was refused, and is delivered again", at.message));
+        }
         self.sent.insert(at, run);
     }
 

@@ -122,6 +122,9 @@ pub(crate) const ROUNDS_OPEN_MAX: usize = 8;
 /// How many views one poll of a run may publish.
 pub(crate) const VIEWS_PER_POLL_MAX: usize = 100;
 
+/// How many attributes one poll of a run may set or remove.
+pub(crate) const ATTRIBUTES_PER_POLL_MAX: usize = 100;
+
 /// How many signals and updates the span of one poll is linked to: as many links as OpenTelemetry keeps of a span.
 pub(crate) const LINKS_PER_PASS_MAX: usize = 128;
 

@@ -316,6 +316,14 @@ impl Scope {
             Attributes::check_count(attributes.len())?;
         }
         if is_logged {
+            if published.attribute_count() >= limits::ATTRIBUTES_PER_POLL_MAX
+                && !published.has_attribute(&name)
+            {
+                return Err(format!(
+                    "one poll sets or removes more than {} attributes",
+                    limits::ATTRIBUTES_PER_POLL_MAX
+                ));
+            }
             published.set_attribute(name, value);
         }
         Ok(())

@@ -126,3 +126,15 @@ fn attribute_that_was_removed_leaves_room_for_another() {
     });
     assert_eq!(begin::<W>().run.state.stalled, None);
 }
+
+#[test]
+fn poll_that_removes_too_many_attributes_stalls() {
+    workflow!(W, |ctx| {
+        for number in 0..=limits::ATTRIBUTES_PER_POLL_MAX {
+            ctx.remove_attribute(&number.to_string());
+        }
+        Ok(0)
+    });
+    let reason = begin::<W>().run.state.stalled.clone().unwrap_or_default();
+    assert!(reason.ends_with("one poll sets or removes more than 100 attributes"), "{reason}");
+}

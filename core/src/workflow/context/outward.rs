@@ -209,8 +209,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// None. The run stalls if the name or the value is empty, longer than 255 bytes or has control characters, or if the run
-    /// would have more than 32 attributes.
+    /// None. The run stalls if the name or the value is empty, longer than 255 bytes or has control characters, if the run
+    /// would have more than 32 attributes, or if the code sets or removes more than 100 before it waits.
     #[track_caller]
     pub fn set_attribute(&self, name: &str, value: impl Into<String>) {
         set_attribute(&self.scope, name, Some(value.into()), Location::caller());

@@ -48,6 +48,16 @@ impl Published {
         self.views.insert(view, value);
     }
 
+    /// Whether that attribute is set or removed.
+    pub(crate) fn has_attribute(&self, attribute: &str) -> bool {
+        self.attributes.contains_key(attribute)
+    }
+
+    /// How many attributes are set or removed.
+    pub(crate) fn attribute_count(&self) -> usize {
+        self.attributes.len()
+    }
+
     /// Sets an attribute, or removes it. What was set earlier will not be logged.
     pub(crate) fn set_attribute(&mut self, attribute: Name, value: Option<String>) {
         self.attributes.insert(attribute, value);

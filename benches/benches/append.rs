@@ -1,7 +1,6 @@
 //! Bare appends of whole one-activity runs, on one connection, in runs per second: what a store could do if everything
 //! above it cost nothing.
 
-use pgworkflows::store::Attributes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows::store::Attributes;
 use pgworkflows::store::{
     Append, Build, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun,
     OpenRow, OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,

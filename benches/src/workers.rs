@@ -212,7 +212,7 @@ pub async fn serve(address: &Address, serves: Serves) -> Result<(), Failure> {
     Ok(worker.run_until(answer(appends)).await?)
 }
 
-/// Answers each line of the standard input, until it is closed or nobody reads the answers.
+/// Answers each line of the standard input, until it is closed or the answers cannot be written.
 async fn answer(appends: Appends) {
     let (mut asked, mut output) = (BufReader::new(tokio::io::stdin()).lines(), tokio::io::stdout());
     while let Ok(Some(_)) = asked.next_line().await {

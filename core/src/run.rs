@@ -278,8 +278,14 @@ impl Run {
         let others = state.timers.len() + state.messages.len() + state.waiting.len();
         let code = self.program.as_ref().map_or(0, |program| program.bytes());
         let updates = state.updates.bytes() + state.updates.len() * ENTRY_BYTES;
-        let left = self.left.bytes();
-        2 * input + state.payload_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + updates + left + code
+        let others_held = self.left.bytes() + state.attributes.bytes();
+        2 * input
+            + state.payload_bytes
+            + calls * CALL_BYTES
+            + others * ENTRY_BYTES
+            + updates
+            + others_held
+            + code
     }
 
     /// The reply to an update that is not delivered to the run, if it is not. It depends on no history: if the message comes

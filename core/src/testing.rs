@@ -1,6 +1,5 @@
 //! The fixtures that the tests of core share: a run without a processor or a store, and histories as text.
 
-use crate::data::attributes::Attributes;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use serde::Serialize;
 
+use crate::data::attributes::Attributes;
 use crate::data::chain::RunRetry;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};

@@ -82,7 +82,7 @@ async fn doctor_examines_the_file_and_what_is_in_it() {
         answer["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap());
     let expected = ["file", "schema", "journal", "integrity", "leases", "stalled-runs", "workflows", "tasks"];
     assert_eq!(checks.collect::<Vec<_>>(), expected);
-    // And one with a run that nobody executes
+    // And one with a run that no worker executes
     assert_eq!(on(&file, &["runs", "start", "order", "1"]).await.code, 0);
     assert_eq!(on(&file, &["doctor"]).await.code, 0);
 }

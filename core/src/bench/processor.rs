@@ -1,10 +1,10 @@
 //! A processor with a store and an executor that answer at once. It must not do any work itself.
 
-use crate::data::attributes::Attributes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bench::Error;
+use crate::data::attributes::Attributes;
 use crate::data::id::{ClaimId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;

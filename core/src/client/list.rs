@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::client::call::ClientShared;
 use crate::client::info::{RunInfo, RunStatus};
-use crate::data::attributes::Attributes;
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::data::name::Name;
@@ -295,9 +294,7 @@ impl List {
         if let Some(workflow) = &self.filter.workflow {
             check_name("workflow", workflow)?;
         }
-        let mut attributes = self.filter.attributes.iter();
-        let checked = attributes.try_for_each(|(name, value)| Attributes::check(name, Some(value)));
-        checked.map_err(Error::invalid)?;
+        self.filter.attributes.check_all().map_err(Error::invalid)?;
         if !(1..=limits::LIST_RUNS_MAX).contains(&self.page.limit) {
             return Err(Error::invalid(format!(
                 "a page of {} runs was requested; request 1 to {} per page, and more with `before` or `stream`",

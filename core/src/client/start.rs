@@ -413,19 +413,14 @@ impl<W: RunType> Start<W> {
                 self.workflow
             ))
         })?;
-        check_attributes(&self.attributes)?;
+        let attributes = self.attributes.check_all();
+        attributes.and_then(|()| Attributes::check_count(self.attributes.len())).map_err(Error::invalid)?;
         let input = self.input?;
         // At the first poll, so that the span in which the start is awaited counts.
         let trace = self.shared.trace();
         let Self { workflow, key, begin, limits, attributes, .. } = self;
         Ok(CheckedStart { workflow, input, key, begin, limits, signal, retry, trace, attributes })
     }
-}
-
-fn check_attributes(attributes: &Attributes) -> Result<(), Error> {
-    let mut all = attributes.iter();
-    let checked = all.try_for_each(|(name, value)| Attributes::check(name, Some(value)));
-    checked.and_then(|()| Attributes::check_count(attributes.len())).map_err(Error::invalid)
 }
 
 impl Following {

@@ -54,6 +54,16 @@ impl Attributes {
         value.map_or(Ok(()), |value| Name::check(&format!("value of attribute `{name}`"), value))
     }
 
+    /// Checks all of them.
+    pub(crate) fn check_all(&self) -> Result<(), String> {
+        self.iter().try_for_each(|(name, value)| Self::check(name, Some(value)))
+    }
+
+    /// About how many bytes they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// Checks how many a run is to have.
     pub(crate) fn check_count(count: usize) -> Result<(), String> {
         let max = limits::ATTRIBUTES_MAX;

@@ -23,7 +23,6 @@ mod tasks;
 mod unknown_workflows;
 mod updates;
 
-use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +31,7 @@ use bytes::Bytes;
 use expect_test::expect;
 
 use self::definitions::*;
+use crate::data::attributes::Attributes;
 use crate::data::failure::Failure;
 use crate::data::id::{
     ClaimId, CommandId, EventSeq, ExecutorId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,

@@ -1,6 +1,5 @@
 //! A store that records its calls and returns scripted answers, and a host whose time only the test advances.
 
-use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::data::attributes::Attributes;
 use crate::data::id::{RunId, ShardId};
 use crate::data::random::mix;
 use crate::data::time::Timestamp;

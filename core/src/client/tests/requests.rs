@@ -1,6 +1,5 @@
 //! Starts, signals, cancellations and terminations: what the store receives, and how its answers are returned.
 
-use crate::data::attributes::Attributes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use super::{Fixture, Greeting, WAVE, fixture, spawn};
 use crate::client::Client;
 use crate::client::handle::RunHandle;
 use crate::client::request::Request;
+use crate::data::attributes::Attributes;
 use crate::data::chain::{KnownMessage, KnownMessages};
 use crate::data::id::{EventSeq, LeaseId, MessageId, RunId, ShardId};
 use crate::data::limits;

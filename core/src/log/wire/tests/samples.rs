@@ -1,10 +1,10 @@
 //! The values whose stored form the golden files pin: for every kind its minimum, its maximum, and special cases.
 
-use crate::data::attributes::Attributes;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::data::attributes::Attributes;
 use crate::data::chain::{ChainLink, KnownMessage, KnownMessages, LeftMessages, RunRetry};
 use crate::data::child::{ChildPolicy, GivenUp, Parent};
 use crate::data::failure::Failure;

@@ -9,7 +9,7 @@ use pgworkflows_core::store::{AttributeChange, Attributes, RunFilter, RunPage, S
 
 use crate::connection::{Connection, Listed, sql};
 use crate::transaction::Transaction;
-use crate::values::{RUN_MAX, get};
+use crate::values::{Arguments, RUN_MAX, get};
 
 const SET: Listed = Listed {
     text: "insert into attributes (run_id, name, value) values {}
@@ -56,11 +56,10 @@ pub(crate) async fn change(
 }
 
 async fn set_all(transaction: &mut Transaction, set: &[(RunId, &Name, &str)]) -> Result<(), StoreError> {
-    let add = |a: &mut _, (run, name, value): &(RunId, &Name, &str)| {
-        crate::values::Arguments::add(a, *run).add(name.as_str()).add(*value);
+    let add = |a: &mut Arguments, (run, name, value): &(RunId, &Name, &str)| {
+        a.add(*run).add(name.as_str()).add(*value);
     };
-    transaction.write_all(&SET, set, add).await?;
-    Ok(())
+    transaction.write_all(&SET, set, add).await
 }
 
 /// The attributes of these runs.

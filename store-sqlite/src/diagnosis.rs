@@ -227,6 +227,7 @@ mod tests {
         let copy = judge_journal("delete", 0);
         assert!(copy.verdict == Verdict::Warning && copy.found.contains("`delete`"), "{copy:?}");
     }
+
     #[tokio::test]
     async fn examination_that_takes_long_is_ended_and_leaves_the_connection_as_it_was() {
         let path = std::env::temp_dir().join(format!("pgworkflows-diagnosis-{}.db", std::process::id()));

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
-use pgworkflows::store::Attributes;
 use pgworkflows::store::{
     Append, Build, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun,
     OpenRow, OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
@@ -145,14 +144,7 @@ impl Writer {
                 message: MessageId::from_u128(run.as_u128()),
                 run: *run,
                 body: Bytes::from_static(&[7; 64]),
-                opens: Some(NewRun {
-                    workflow: "activities".to_owned(),
-                    key: None,
-                    parent: None,
-                    input_digest: Some([0; 32]),
-                    followed_by: None,
-                    attributes: Attributes::default(),
-                }),
+                opens: Some(NewRun { input_digest: Some([0; 32]), ..NewRun::of("activities") }),
             };
             self.store.submit(&runs.iter().map(submission).collect::<Vec<_>>()).await?;
         }

@@ -8,9 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{
-    Attributes, InboxCursor, InboxRead, NewRun, Queue, Store, StoreError, Submission,
-};
+use pgworkflows_core::store::{InboxCursor, InboxRead, NewRun, Queue, Store, StoreError, Submission};
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -160,16 +158,8 @@ async fn file_that_another_program_has_locked_is_unavailable() {
 /// A start with a body of 100 kB.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new = NewRun {
-        workflow: "w".to_owned(),
-        key: None,
-        parent: None,
-        input_digest: None,
-        followed_by: None,
-        attributes: Attributes::default(),
-    };
     let body = Bytes::from(vec![7; 100_000]);
-    Submission { message: MessageId::from_u128(u128::from(number)), run, body, opens: Some(new) }
+    Submission { message: MessageId::from_u128(u128::from(number)), run, body, opens: Some(NewRun::of("w")) }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{Attributes, NewRun, Queue, Store, Submission};
+use pgworkflows_core::store::{NewRun, Queue, Store, Submission};
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{Connection, SqliteConnection};
 
@@ -23,16 +23,8 @@ const LOG_BYTES_MAX: u64 = 64 << 20;
 /// A start with a body of 1 MB.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new = NewRun {
-        workflow: "w".to_owned(),
-        key: None,
-        parent: None,
-        input_digest: None,
-        followed_by: None,
-        attributes: Attributes::default(),
-    };
     let body = Bytes::from(vec![7; 1_000_000]);
-    Submission { message: MessageId::from_u128(u128::from(number)), run, body, opens: Some(new) }
+    Submission { message: MessageId::from_u128(u128::from(number)), run, body, opens: Some(NewRun::of("w")) }
 }
 
 /// Reads at every moment: each of two connections begins to read before the other one ends.

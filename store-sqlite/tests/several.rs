@@ -11,8 +11,8 @@ use futures::future::join_all;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId};
 use pgworkflows_core::store::{
-    Append, Attributes, Build, Claim, Frame, Hint, HintKind, NewRun, OpenRow, OpenState, OpenedRun, Queue,
-    RunFilter, RunPage, Store, StoreError, Submission, Submitted, UpdatedRun,
+    Append, Build, Claim, Frame, Hint, HintKind, NewRun, OpenRow, OpenState, OpenedRun, Queue, RunFilter,
+    RunPage, Store, StoreError, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{Connection, SqliteConnection};
@@ -25,15 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A start of a run in the first shard.
 fn start(queue: &Queue, number: u64) -> Submission {
     let run = RunId::new(queue.now, queue.first_shard, number);
-    let new = NewRun {
-        workflow: "w".to_owned(),
-        key: None,
-        parent: None,
-        input_digest: None,
-        followed_by: None,
-        attributes: Attributes::default(),
-    };
-    Submission { message: MessageId::from_u128(run.as_u128()), run, body: Bytes::new(), opens: Some(new) }
+    Submission {
+        message: MessageId::from_u128(run.as_u128()),
+        run,
+        body: Bytes::new(),
+        opens: Some(NewRun::of("w")),
+    }
 }
 
 /// How many commits gave hints to other processes so far.

@@ -71,6 +71,9 @@ impl fmt::Display for Words<'_> {
                 other => write!(f, " {other} {text}")?,
             }
         }
+        if let Event::AttributeSet { value: None, .. } = self.event {
+            f.write_str(", removed")?;
+        }
         Ok(())
     }
 }
@@ -268,6 +271,19 @@ mod tests {
             |result| Event::RunEnding { outcome: Outcome::Completed(result), left: None }.to_string();
         assert_eq!(completed(Payload::encode(&()).unwrap()), "run.ending completed");
         assert_eq!(completed(Payload::encode(&7).unwrap()), "run.ending completed 7");
+    }
+
+    #[test]
+    fn attribute_is_shown_with_its_value_or_as_removed() {
+        let set = |value: Option<&str>| {
+            let attribute = Name::from_static("region");
+            texts(&Event::AttributeSet { attribute, value: value.map(str::to_owned) })
+        };
+        assert_eq!(
+            set(Some("eu")),
+            ["attribute.set region eu", "attribute.set region eu", "attribute.set `region`"]
+        );
+        assert_eq!(set(None)[0], "attribute.set region, removed");
     }
 
     #[test]

@@ -37,6 +37,20 @@ pub struct NewRun {
     pub attributes: Attributes,
 }
 
+impl NewRun {
+    /// A run of a workflow, with nothing else said of it.
+    pub fn of(workflow: impl Into<String>) -> Self {
+        Self {
+            workflow: workflow.into(),
+            key: None,
+            parent: None,
+            input_digest: None,
+            followed_by: None,
+            attributes: Attributes::default(),
+        }
+    }
+}
+
 /// A message that follows a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowUp {

@@ -7,9 +7,9 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, AttributeChange, Attributes, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask,
-    OpenState, OpenedRun, OwnedShard, PublishedView, Released, Reply, RunKey, RunLink, SentMessage,
-    StoreError, Submission, Undelivered,
+    Append, Appended, AttributeChange, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState,
+    OpenedRun, OwnedShard, PublishedView, Released, Reply, RunKey, RunLink, SentMessage, StoreError,
+    Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -325,14 +325,9 @@ impl State {
             if is_known {
                 continue;
             }
-            let opens = opens.as_ref().map(|child| NewRun {
-                workflow: child.workflow.to_string(),
-                key: None,
-                parent: Some(child.parent),
-                input_digest: None,
-                followed_by: None,
-                attributes: Attributes::default(),
-            });
+            let opens = opens
+                .as_ref()
+                .map(|child| NewRun { parent: Some(child.parent), ..NewRun::of(child.workflow.as_str()) });
             let submission = Submission { message: *message, run, body: body.clone(), opens };
             let number = self.inbox.next_number();
             self.deliver(vec![(number, submission)]);

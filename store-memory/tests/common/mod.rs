@@ -5,8 +5,8 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Attributes, Build, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef,
-    NewRun, OpenRow, OpenedRun, Session, Store, StoreError, Submission,
+    Append, Build, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef, NewRun,
+    OpenRow, OpenedRun, Session, Store, StoreError, Submission,
 };
 use pgworkflows_memory::MemoryStore;
 
@@ -30,14 +30,7 @@ pub(crate) fn keyed(number: u64, key: &str) -> Submission {
 }
 
 fn start_with_key(number: u64, key: Option<String>) -> Submission {
-    let opens = NewRun {
-        workflow: "order".to_owned(),
-        key,
-        parent: None,
-        input_digest: None,
-        followed_by: None,
-        attributes: Attributes::default(),
-    };
+    let opens = NewRun { key, ..NewRun::of("order") };
     Submission { opens: Some(opens), ..signal(number, number) }
 }
 

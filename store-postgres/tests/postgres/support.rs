@@ -9,10 +9,10 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Attributes, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat,
-    HeartbeatAnswer, InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice,
-    OpenRow, OpenState, OpenedRun, PublishedView, Queue, Release, RunHistory, SentMessage, Session, Store,
-    StoreError, Submission, Submitted, Topic, UpdatedRun, Watch, What,
+    Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
+    InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice, OpenRow, OpenState,
+    OpenedRun, PublishedView, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError,
+    Submission, Submitted, Topic, UpdatedRun, Watch, What,
 };
 use pgworkflows_pg_harness::{Database, Postgres as Server};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -346,12 +346,9 @@ pub(crate) fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
         run,
         body: Bytes::copy_from_slice(input.as_bytes()),
         opens: Some(NewRun {
-            workflow: "trial".to_owned(),
             key: key.map(str::to_owned),
-            parent: None,
             input_digest: Some(digest),
-            followed_by: None,
-            attributes: Attributes::default(),
+            ..NewRun::of("trial")
         }),
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Attributes, Build, ChildRun, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription,
-    SentMessage, Store, Submission, Submitted,
+    Build, ChildRun, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage,
+    Store, Submission, Submitted,
 };
 
 use super::harness::Harness;
@@ -71,28 +71,13 @@ impl Fixture {
 
     /// A start.
     pub(super) fn start(&self, run: RunId) -> Submission {
-        let opens = NewRun {
-            workflow: WORKFLOW.to_owned(),
-            key: None,
-            parent: None,
-            input_digest: None,
-            followed_by: None,
-            attributes: Attributes::default(),
-        };
-        Submission { opens: Some(opens), ..self.signal(run) }
+        Submission { opens: Some(NewRun::of(WORKFLOW)), ..self.signal(run) }
     }
 
     /// A start with a key.
     pub(super) fn keyed(&self, run: RunId, workflow: &str, key: &str, digest: Option<u8>) -> Submission {
         let input_digest = digest.map(|byte| [byte; 32]);
-        let opens = NewRun {
-            workflow: workflow.to_owned(),
-            key: Some(key.to_owned()),
-            parent: None,
-            input_digest,
-            followed_by: None,
-            attributes: Attributes::default(),
-        };
+        let opens = NewRun { key: Some(key.to_owned()), input_digest, ..NewRun::of(workflow) };
         Submission { opens: Some(opens), ..self.signal(run) }
     }
 

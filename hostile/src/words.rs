@@ -69,9 +69,12 @@ pub(crate) fn text(u: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// Anything but the path of a file elsewhere, and the secret, which a fuzzer learns to type.
+/// Anything but the path of a file elsewhere, and the secret, which a fuzzer learns to type, also with characters in between that
+/// are not shown.
 fn free(u: &mut Unstructured<'_>) -> Result<String> {
-    Ok(u.arbitrary::<&str>()?.replace('/', "_").replace(SECRET, "_"))
+    let text = u.arbitrary::<&str>()?.replace('/', "_");
+    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    Ok(if letters.contains(SECRET) { "_".to_owned() } else { text })
 }
 
 /// A number, or what looks like one.

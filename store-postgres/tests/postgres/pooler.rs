@@ -175,10 +175,7 @@ async fn append_finds_a_partition_that_its_server_process_missed() {
     execute(&mut other, "begin; lock table pg_class in access exclusive mode").await;
     execute(&mut other, make(second)).await;
     let attach = async {
-        let blocked = "select exists (select from pg_locks where not granted)";
-        while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut other).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_another_session_waits_for(&mut other).await;
         execute(&mut other, "commit").await;
     };
     join(execute(&mut same, insert(first)), attach).await;

@@ -126,6 +126,15 @@ pub(crate) async fn execute(connection: &mut PgConnection, sql: impl Into<String
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(connection).await.unwrap();
 }
 
+/// Waits until another session waits for a lock that this one holds. Other tests hold locks on the same server.
+pub(crate) async fn until_another_session_waits_for(connection: &mut PgConnection) {
+    let waits = "select exists (
+        select from pg_locks l where not l.granted and pg_backend_pid() = any (pg_blocking_pids(l.pid)))";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *connection).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// The URL of a database for another role than the superuser.
 pub(crate) fn url_as(role: &str, database: &Database) -> String {
     database.url().replacen("postgres@", &format!("{role}@"), 1)

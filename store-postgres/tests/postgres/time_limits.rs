@@ -103,10 +103,7 @@ async fn a_process_waits_for_another_ones_migration_longer_than_its_time_limits_
     let connecting =
         PostgresStore::builder(database.url()).lock_timeout(Duration::from_millis(500)).connect();
     let give_up = async {
-        let blocked = "select exists (select from pg_locks where not granted)";
-        while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut *other).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_another_session_waits_for(&mut *other).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         other.rollback().await.unwrap();
     };

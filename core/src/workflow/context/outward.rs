@@ -197,14 +197,11 @@ impl Context {
     /// # let client = Client::new(store);
     /// # let talk = async {
     /// #     client.start::<order>("chair".to_owned()).await?.result().await?;
-    /// #     let chairs = client.list().attribute("item", "chair").await?;
-    /// #     assert_eq!(chairs.len(), 1);
-    /// #     assert_eq!(chairs[0].attributes.len(), 1);
-    /// #     Ok(())
+    /// #     client.list().attribute("item", "chair").await
     /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
+    /// # let chairs = worker.run_while(talk).await??;
+    /// # assert_eq!((chairs.len(), chairs[0].attributes.len()), (1, 1));
+    /// # Ok(())
     /// # }
     /// ```
     ///

@@ -86,7 +86,8 @@ async fn worker_in_python_executes_tasks_and_another_takes_over_when_it_is_kille
         lock.execute("begin; lock table greetings in share mode").await;
         let run = sql.run(r#"pgworkflows.start('greeting', '"Grace"')"#).await;
         sql.until(
-            "select to_jsonb(true) from pg_locks where relation = 'greetings'::regclass and not granted",
+            "select to_jsonb(true) from pg_locks l join pg_database d on d.oid = l.database
+             where d.datname = current_database() and l.relation = 'greetings'::regclass and not l.granted",
         )
         .await;
         drop(first);

@@ -34,6 +34,7 @@ mod layout;
 mod parts;
 #[cfg(feature = "__testing")]
 pub(crate) mod read_back;
+mod records;
 pub(crate) mod reply;
 pub(crate) mod task;
 #[cfg(test)]

@@ -37,11 +37,9 @@ use self::published::{Published, Shown};
 use self::queues::ResolvedQueues;
 use self::size::PollSize;
 use self::updates::Updates;
-use crate::data::attributes::Attributes;
 use crate::data::call_map::CallMap;
 use crate::data::child::Parent;
 use crate::data::id::{CommandId, EventSeq, RunId};
-use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
@@ -266,67 +264,6 @@ impl Scope {
             }
             None => false,
         }
-    }
-
-    /// Notes that the code publishes a view at this line, and returns whether its value is to be logged: not in a replay, and
-    /// not while the run leaves memory.
-    pub(crate) fn may_publish(&self, source: Source) -> bool {
-        self.at(source);
-        let inner = self.inner.borrow();
-        !inner.detached && !inner.locals.are_recorded()
-    }
-
-    /// Sets the value of a view, which is logged with the decisions of this poll. The error says why there is no room.
-    pub(crate) fn set_view(&self, view: Name, value: Payload) -> Result<(), String> {
-        let mut inner = self.inner.borrow_mut();
-        let published = &mut inner.shown.get_or_insert_default().published;
-        if published.view_count() >= limits::VIEWS_PER_POLL_MAX && !published.has_view(&view) {
-            return Err(format!(
-                "one poll publishes more than {} views: make one view of those that change together",
-                limits::VIEWS_PER_POLL_MAX
-            ));
-        }
-        published.set_view(view, value);
-        Ok(())
-    }
-
-    /// The run has these attributes when its code begins.
-    pub(crate) fn know_attributes(&self, attributes: &Attributes) {
-        if !attributes.is_empty() {
-            let names = attributes.iter().map(|(name, _)| name.clone());
-            self.inner.borrow_mut().shown.get_or_insert_default().attributes.extend(names);
-        }
-    }
-
-    /// Sets an attribute at this line, or removes it, which is logged with the decisions of this poll unless it is a replay. The
-    /// error says why there is no room.
-    pub(crate) fn set_attribute(
-        &self,
-        name: Name,
-        value: Option<String>,
-        source: Source,
-    ) -> Result<(), String> {
-        let is_logged = self.may_publish(source);
-        let mut inner = self.inner.borrow_mut();
-        let Shown { published, attributes } = &mut **inner.shown.get_or_insert_default();
-        if value.is_none() {
-            attributes.remove(&name);
-        } else {
-            attributes.insert(name.clone());
-            Attributes::check_count(attributes.len())?;
-        }
-        if is_logged {
-            if published.attribute_count() >= limits::ATTRIBUTES_PER_POLL_MAX
-                && !published.has_attribute(&name)
-            {
-                return Err(format!(
-                    "one poll sets or removes more than {} attributes",
-                    limits::ATTRIBUTES_PER_POLL_MAX
-                ));
-            }
-            published.set_attribute(name, value);
-        }
-        Ok(())
     }
 
     pub(crate) fn request_step(&self, step: StepRequest) {

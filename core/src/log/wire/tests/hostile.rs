@@ -119,7 +119,7 @@ fn causes_beyond_the_bound_are_cut_when_written_and_refused_when_read() {
         (0..links).fold(None, link).expect("the chain has a link")
     };
     let failed = |links| Event::ActivityFailed { id: CommandId::FIRST, failure: chain(links) };
-    let longest = encode_event(&failed(super::super::parts::CAUSES_MAX + 1));
+    let longest = encode_event(&failed(super::super::records::CAUSES_MAX + 1));
     assert!(decode_event(kind("activity.failed"), &longest).is_ok());
     assert_eq!(encode_event(&failed(1_000)), longest);
 

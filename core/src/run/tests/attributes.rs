@@ -27,7 +27,7 @@ fn group_ends_with_what_each_attribute_was_changed_to_last() {
         3 attribute.set region eu
         4 attribute.set stage works
         5 activity.completed #1 3
-        6 attribute.set region
+        6 attribute.set region, removed
         7 run.adopted lease 2
         8 signal.received go 0
         9 run.completed 3

@@ -16,7 +16,7 @@ use pgworkflows_core::store::StoreError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Either};
 
-use crate::error::{leaves_transaction, store_error};
+use crate::error::{later_error, leaves_transaction, store_error};
 use crate::values::{Arguments, Column, Value, get};
 
 /// The longest list of values in one statement. SQLite allows 32,766 parameters.
@@ -99,6 +99,8 @@ pub(crate) struct Listed {
 pub(crate) struct Connection {
     sqlite: SqliteConnection,
     file: Arc<Path>,
+    /// Whether the file was opened before, by another connection.
+    later: bool,
     /// The texts of statements with lists, by the number of rows.
     texts: HashMap<(&'static str, usize), Arc<str>>,
     /// Statements whose answers are not needed. They are executed before the next other one, in the same message.
@@ -109,7 +111,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(sqlite: SqliteConnection, file: Arc<Path>) -> Self {
-        Self { sqlite, file, texts: HashMap::new(), waiting: Vec::new(), failed: false }
+        Self { sqlite, file, later: false, texts: HashMap::new(), waiting: Vec::new(), failed: false }
+    }
+
+    /// A connection to a file that was opened before.
+    pub(crate) fn later(self) -> Self {
+        Self { later: true, ..self }
     }
 
     /// Whether a statement failed in a way after which the connection is not used again.
@@ -342,7 +349,7 @@ impl Connection {
 
     fn fail(&mut self, error: sqlx::Error) -> StoreError {
         self.failed |= !leaves_transaction(&error);
-        store_error(&self.file, error)
+        if self.later { later_error(&self.file, error) } else { store_error(&self.file, error) }
     }
 }
 

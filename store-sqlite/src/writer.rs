@@ -234,7 +234,7 @@ impl Thread {
         self.check_place()?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.file.connect_writer().await?,
+            None => self.file.reconnect_writer().await?,
         };
         self.limit_log(&mut connection).await?;
         let mut transaction = Transaction::new(connection, self.file.verify);

@@ -27,6 +27,12 @@ async fn file_that_is_moved_is_not_written_until_it_is_back() {
     store.queue("one", 1).await.unwrap();
     std::fs::rename(&file, &elsewhere).unwrap();
     expect_refused(store.queue("two", 1).await);
+    // What reads is to ask again, so that no client which waits for a result is told that there will be none.
+    let unread = store.query().queues().await.unwrap_err();
+    assert!(
+        matches!(&unread, StoreError::Unavailable { .. }) && unread.to_string().contains("runs.db"),
+        "{unread:?}"
+    );
     assert!(!file.exists(), "no empty file is in its place");
     std::fs::rename(&elsewhere, &file).unwrap();
     store.queue("two", 1).await.unwrap();

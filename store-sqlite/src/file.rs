@@ -109,9 +109,9 @@ impl File {
         Ok(connected.later())
     }
 
-    /// How long the write-ahead log is.
-    pub(crate) fn log_bytes(&self) -> u64 {
-        beside(&self.resolved, "-wal").metadata().map_or(0, |found| found.len())
+    /// The write-ahead log.
+    pub(crate) fn log(&self) -> PathBuf {
+        beside(&self.resolved, "-wal")
     }
 
     /// The error of something beside the database itself.

@@ -67,3 +67,30 @@ async fn file_that_another_one_replaces_is_not_written_and_the_other_is_used_aft
     let queues = again.query().queues().await.unwrap();
     assert!(queues.iter().map(|queue| queue.name.as_str()).eq(["other", "two"]), "{queues:?}");
 }
+
+#[tokio::test]
+async fn log_that_is_deleted_takes_nothing_with_it_that_was_acknowledged() {
+    // Given a store whose commits are in the log beside the file, and that this is deleted
+    let directory = Directory::new("log-deleted");
+    let (file, log) = (directory.file("runs.db"), directory.file("runs.db-wal"));
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.queue("one", 1).await.unwrap();
+    std::fs::remove_file(&log).unwrap();
+    // Then it writes no more
+    for _ in 0..2 {
+        match store.queue("two", 1).await {
+            Err(StoreError::Misconfigured { reason }) => {
+                assert!(
+                    reason.contains("runs.db-wal` was deleted") && reason.contains("start them again"),
+                    "{reason}"
+                );
+            }
+            other => panic!("it was not refused: {other:?}"),
+        }
+    }
+    // And the file has what was acknowledged, for whoever opens it elsewhere
+    let elsewhere = directory.file("elsewhere.db");
+    std::fs::copy(&file, &elsewhere).unwrap();
+    let queues = SqliteStore::open(&elsewhere).await.unwrap().query().queues().await.unwrap();
+    assert!(queues.iter().map(|queue| queue.name.as_str()).eq(["one"]), "{queues:?}");
+}

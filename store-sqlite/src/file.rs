@@ -114,6 +114,11 @@ impl File {
         beside(&self.resolved, "-wal")
     }
 
+    /// The index of the write-ahead log, which all programs share.
+    pub(crate) fn index(&self) -> PathBuf {
+        beside(&self.resolved, "-shm")
+    }
+
     /// The error of something beside the database itself.
     pub(crate) fn unavailable(&self, what: &str, error: &std::io::Error) -> StoreError {
         StoreError::unavailable(format!("`{}`: {what} failed: {error}", self.path.display()))

@@ -110,13 +110,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(sqlite: SqliteConnection, file: Arc<Path>) -> Self {
-        Self { sqlite, file, later: false, texts: HashMap::new(), waiting: Vec::new(), failed: false }
-    }
-
-    /// A connection to a file that was opened before.
-    pub(crate) fn later(self) -> Self {
-        Self { later: true, ..self }
+    pub(crate) fn new(sqlite: SqliteConnection, file: Arc<Path>, later: bool) -> Self {
+        Self { sqlite, file, later, texts: HashMap::new(), waiting: Vec::new(), failed: false }
     }
 
     /// Whether a statement failed in a way after which the connection is not used again.
@@ -419,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn statements_of_a_message_are_executed_until_one_fails() {
         let sqlite = <SqliteConnection as sqlx::Connection>::connect("sqlite::memory:").await.unwrap();
-        let mut connection = Connection::new(sqlite, Path::new("runs.db").into());
+        let mut connection = Connection::new(sqlite, Path::new("runs.db").into(), false);
         connection.script(DEMANDS).await.unwrap();
         connection.script("create table runs (run integer primary key, state integer)").await.unwrap();
         const INSERT: Listed = Listed { text: "insert into runs values {}", width: 2 };

@@ -48,12 +48,12 @@ impl File {
     /// A connection that only looks, and changes nothing about the file.
     pub(crate) async fn connect_visitor(&self) -> Result<Connection, StoreError> {
         let options = self.options().create_if_missing(false).pragma("query_only", "on");
-        self.connect(options).await.map_err(|error| store_error(&self.path, error))
+        self.connect(options, false).await.map_err(|error| store_error(&self.path, error))
     }
 
     /// The first connection that writes. Its commits are on the disk before they are answered.
     pub(crate) async fn connect_writer(&self) -> Result<Connection, StoreError> {
-        let connected = self.connect(self.writing().create_if_missing(true)).await;
+        let connected = self.connect(self.writing().create_if_missing(true), false).await;
         let mut connection = connected.map_err(|error| store_error(&self.path, error))?;
         connection.script(DEMANDS).await?;
         Ok(connection)
@@ -100,13 +100,12 @@ impl File {
             .disable_statement_logging()
     }
 
-    async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, sqlx::Error> {
-        Ok(Connection::new(options.connect().await?, Arc::clone(&self.path)))
+    async fn connect(&self, options: SqliteConnectOptions, later: bool) -> Result<Connection, sqlx::Error> {
+        Ok(Connection::new(options.connect().await?, Arc::clone(&self.path), later))
     }
 
     async fn connect_later(&self, options: SqliteConnectOptions) -> Result<Connection, StoreError> {
-        let connected = self.connect(options).await.map_err(|error| later_error(&self.path, error))?;
-        Ok(connected.later())
+        self.connect(options, true).await.map_err(|error| later_error(&self.path, error))
     }
 
     /// The write-ahead log.

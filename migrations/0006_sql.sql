@@ -382,7 +382,8 @@ begin
         perform @schema@.refuse('PW101', format('the attributes of the start of workflow `%s` are %s', p_workflow,
             left(p_attributes::text, 60)), 'pass an object of texts, such as {"customer": "42"}');
     end if;
-    select e.key, e.value into v_bad from jsonb_each(p_attributes) e where jsonb_typeof(e.value) <> 'string' limit 1;
+    select @schema@.check_name('name of an attribute', e.key) as key, e.value into v_bad
+    from jsonb_each(p_attributes) e where jsonb_typeof(e.value) <> 'string' limit 1;
     if found then
         perform @schema@.refuse('PW101', format('the value of attribute `%s` is %s, and values are texts', v_bad.key,
             left(v_bad.value::text, 60)), format('pass %s', to_json(v_bad.value::text)));

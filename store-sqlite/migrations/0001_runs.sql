@@ -205,6 +205,7 @@ create table suspects (
 create table executors (
     executor   integer not null primary key,
     worker     text not null,
+    renewed_at integer not null,
     expires_at integer not null,
     renewals   integer not null,
     fenced     integer not null default 0,

@@ -16,7 +16,7 @@ use pgworkflows_core::store::StoreError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Either};
 
-use crate::error::{leaves_transaction, store_error};
+use crate::error::{later_error, leaves_transaction, store_error};
 use crate::values::{Arguments, Column, Value, get};
 
 /// The longest list of values in one statement. SQLite allows 32,766 parameters.
@@ -99,6 +99,8 @@ pub(crate) struct Listed {
 pub(crate) struct Connection {
     sqlite: SqliteConnection,
     file: Arc<Path>,
+    /// Whether the file was opened before, by another connection.
+    later: bool,
     /// The texts of statements with lists, by the number of rows.
     texts: HashMap<(&'static str, usize), Arc<str>>,
     /// Statements whose answers are not needed. They are executed before the next other one, in the same message.
@@ -108,8 +110,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(sqlite: SqliteConnection, file: Arc<Path>) -> Self {
-        Self { sqlite, file, texts: HashMap::new(), waiting: Vec::new(), failed: false }
+    pub(crate) fn new(sqlite: SqliteConnection, file: Arc<Path>, later: bool) -> Self {
+        Self { sqlite, file, later, texts: HashMap::new(), waiting: Vec::new(), failed: false }
     }
 
     /// Whether a statement failed in a way after which the connection is not used again.
@@ -342,7 +344,7 @@ impl Connection {
 
     fn fail(&mut self, error: sqlx::Error) -> StoreError {
         self.failed |= !leaves_transaction(&error);
-        store_error(&self.file, error)
+        if self.later { later_error(&self.file, error) } else { store_error(&self.file, error) }
     }
 }
 
@@ -412,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn statements_of_a_message_are_executed_until_one_fails() {
         let sqlite = <SqliteConnection as sqlx::Connection>::connect("sqlite::memory:").await.unwrap();
-        let mut connection = Connection::new(sqlite, Path::new("runs.db").into());
+        let mut connection = Connection::new(sqlite, Path::new("runs.db").into(), false);
         connection.script(DEMANDS).await.unwrap();
         connection.script("create table runs (run integer primary key, state integer)").await.unwrap();
         const INSERT: Listed = Listed { text: "insert into runs values {}", width: 2 };

@@ -14,7 +14,7 @@ use crate::file::File;
 use crate::options::Builder;
 use crate::transaction::now;
 use crate::values::get;
-use crate::{schema, writer};
+use crate::{log, schema};
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ const INTEGRITY_TIME_MAX: Duration = Duration::from_secs(10);
 const INTEGRITY: &str = "pragma quick_check(5)";
 
 /// The writer empties the log when it is half as long.
-const LOG_BYTES_MAX: u64 = 2 * writer::LOG_BYTES_MAX;
+const LOG_BYTES_MAX: u64 = 2 * log::LOG_BYTES_MAX;
 
 /// Leases that expired and still own shards: their process is dead, and no live worker of the queue has fenced them.
 const LEASES: &str = "
@@ -158,7 +158,7 @@ async fn version(file: &File, connection: &mut Connection) -> Result<Finding, St
 
 async fn journal(file: &File, connection: &mut Connection) -> Result<Finding, StoreError> {
     let mode: Option<String> = connection.fetch_value(sql("pragma journal_mode")).await?;
-    Ok(judge_journal(&mode.unwrap_or_default(), file.log_bytes()))
+    Ok(judge_journal(&mode.unwrap_or_default(), file.log().metadata().map_or(0, |found| found.len())))
 }
 
 fn judge_journal(mode: &str, log: u64) -> Finding {

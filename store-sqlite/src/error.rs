@@ -38,7 +38,8 @@ pub(crate) fn store_error(file: &Path, error: sqlx::Error) -> StoreError {
             "`{file}` is not a SQLite database: give the path of another file, or of one that does not exist yet"
         )),
         Some(code::CORRUPT) => StoreError::corrupt(format!(
-            "`{file}` is damaged ({error}): keep a copy of it, and restore a backup, or try `sqlite3 {file} .recover`"
+            "`{file}` is damaged, or its disk fails to read it ({error}): keep a copy of it, and restore a backup, or try `sqlite3 {file} \
+             .recover`"
         )),
         // Says nothing of the request, so nothing is to be blamed for it: the same is sent again.
         Some(code::FULL) => unavailable(
@@ -68,6 +69,22 @@ pub(crate) fn store_error(file: &Path, error: sqlx::Error) -> StoreError {
 fn primary(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// The seam's error for an error of a statement on a file that could be opened before: what keeps it from being opened now may pass.
+/// A client that waits for a result goes on waiting then.
+pub(crate) fn later_error(file: &Path, error: sqlx::Error) -> StoreError {
+    match primary(&error) {
+        Some(code::CANTOPEN) => unavailable(
+            format!(
+                "`{}` cannot be opened, and could be before ({error}): see whether it is still there, and whether this process may \
+                 open so many files",
+                file.display()
+            ),
+            error,
+        ),
+        Some(_) | None => store_error(file, error),
+    }
 }
 
 fn unavailable(reason: String, source: sqlx::Error) -> StoreError {

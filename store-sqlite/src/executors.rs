@@ -17,6 +17,10 @@ pub(crate) const EXECUTOR: &str = "select renewals from executors where executor
 
 pub(crate) const DELETE: Listed = Listed { text: "delete from tasks where task in (values {})", width: 1 };
 
+/// As for leases: the clock was set back.
+const SET_BACK: &str = "
+    update executors set expires_at = expires_at - renewed_at + ?, renewed_at = ? where renewed_at > ? and not fenced";
+
 const OVER: &str = "
     select executor from executors where (fenced or expires_at <= ?) and executor is not ?";
 
@@ -56,6 +60,7 @@ pub(crate) async fn fence_executors(
     now: Timestamp,
     own: Option<ExecutorId>,
 ) -> Result<(), StoreError> {
+    transaction.write(sql(SET_BACK).bind(now).bind(now).bind(now)).await?;
     for row in transaction.fetch(sql(OVER).bind(now).bind(own)).await? {
         end_executor(transaction, get(&row, 0)?).await?;
     }

@@ -9,7 +9,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::connection::{Connection, DEMANDS};
-use crate::error::store_error;
+use crate::error::{later_error, store_error};
 use crate::place::beside;
 
 /// How long a statement waits for a lock of SQLite. Processes wait for their turn elsewhere, so only a program that does not
@@ -47,14 +47,28 @@ pub(crate) struct File {
 impl File {
     /// A connection that only looks, and changes nothing about the file.
     pub(crate) async fn connect_visitor(&self) -> Result<Connection, StoreError> {
-        self.connect(self.options().create_if_missing(false).pragma("query_only", "on")).await
+        let options = self.options().create_if_missing(false).pragma("query_only", "on");
+        self.connect(options, false).await.map_err(|error| store_error(&self.path, error))
     }
 
-    /// The connection that writes. Its commits are on the disk before they are answered.
+    /// The first connection that writes. Its commits are on the disk before they are answered.
     pub(crate) async fn connect_writer(&self) -> Result<Connection, StoreError> {
-        let mut options = self
+        let connected = self.connect(self.writing().create_if_missing(true), false).await;
+        let mut connection = connected.map_err(|error| store_error(&self.path, error))?;
+        connection.script(DEMANDS).await?;
+        Ok(connection)
+    }
+
+    /// The connection that writes after the first one, to the same file.
+    pub(crate) async fn reconnect_writer(&self) -> Result<Connection, StoreError> {
+        let mut connection = self.connect_later(self.writing().create_if_missing(false)).await?;
+        connection.script(DEMANDS).await?;
+        Ok(connection)
+    }
+
+    fn writing(&self) -> SqliteConnectOptions {
+        let options = self
             .options()
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // On macOS, a plain flush does not reach the disk.
@@ -63,18 +77,16 @@ impl File {
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("cache_size", CACHE_KIB)
             .pragma("temp_store", "memory");
-        if let Some(bytes) = self.size_max {
-            options = options.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());
+        match self.size_max {
+            Some(bytes) => options.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string()),
+            None => options,
         }
-        let mut connection = self.connect(options).await?;
-        connection.script(DEMANDS).await?;
-        Ok(connection)
     }
 
-    /// A connection that reads.
+    /// A connection that reads, of a store that is open.
     pub(crate) async fn connect_reader(&self) -> Result<Connection, StoreError> {
         let options = self.options().create_if_missing(false).pragma("query_only", "on");
-        self.connect(options.pragma("temp_store", "memory")).await
+        self.connect_later(options.pragma("temp_store", "memory")).await
     }
 
     fn options(&self) -> SqliteConnectOptions {
@@ -88,14 +100,22 @@ impl File {
             .disable_statement_logging()
     }
 
-    async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, StoreError> {
-        let connected = options.connect().await.map_err(|error| store_error(&self.path, error))?;
-        Ok(Connection::new(connected, Arc::clone(&self.path)))
+    async fn connect(&self, options: SqliteConnectOptions, later: bool) -> Result<Connection, sqlx::Error> {
+        Ok(Connection::new(options.connect().await?, Arc::clone(&self.path), later))
     }
 
-    /// How long the write-ahead log is.
-    pub(crate) fn log_bytes(&self) -> u64 {
-        beside(&self.resolved, "-wal").metadata().map_or(0, |found| found.len())
+    async fn connect_later(&self, options: SqliteConnectOptions) -> Result<Connection, StoreError> {
+        self.connect(options, true).await.map_err(|error| later_error(&self.path, error))
+    }
+
+    /// The write-ahead log.
+    pub(crate) fn log(&self) -> PathBuf {
+        beside(&self.resolved, "-wal")
+    }
+
+    /// The index of the write-ahead log, which all programs share.
+    pub(crate) fn index(&self) -> PathBuf {
+        beside(&self.resolved, "-shm")
     }
 
     /// The error of something beside the database itself.

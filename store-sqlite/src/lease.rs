@@ -44,6 +44,10 @@ const KNOW: Listed = Listed {
 
 const RENEW: &str = "update leases set renewed_at = ?, expires_at = ? where lease = ? and not fenced";
 
+/// A lease whose renewal is still to come was renewed before the clock was set back: it lasts no longer for that.
+const SET_BACK: &str = "
+    update leases set expires_at = expires_at - renewed_at + ?, renewed_at = ? where renewed_at > ? and not fenced";
+
 const EXPIRED: &str = "select lease, worker from leases where not fenced and expires_at <= ?";
 
 const FENCE: &str = "update leases set fenced = 1 where lease = ? and not fenced";
@@ -233,6 +237,7 @@ async fn fence_expired(
     now: Timestamp,
     own: &[LeaseId],
 ) -> Result<(), StoreError> {
+    transaction.write(sql(SET_BACK).bind(now).bind(now).bind(now)).await?;
     for row in transaction.fetch(sql(EXPIRED).bind(now)).await? {
         let (lease, worker): (LeaseId, String) = (get(&row, 0)?, get(&row, 1)?);
         if own.contains(&lease) {

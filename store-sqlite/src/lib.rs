@@ -51,6 +51,7 @@ mod file;
 mod fleet;
 mod inbox;
 mod lease;
+mod log;
 mod notice;
 mod options;
 mod panics;

@@ -3,7 +3,7 @@
 //! A commit that changes something of interest writes one row for the other processes. Whether any other connection committed is
 //! told by a counter in shared memory (`pragma data_version`), which is asked every few milliseconds while somebody listens.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
@@ -56,8 +56,8 @@ pub(crate) struct Notices {
 
 impl Default for Notices {
     fn default() -> Self {
-        // Each has random keys, so that no two processes have the same number.
-        let process = RandomState::new().build_hasher().finish().cast_signed();
+        // Each has random keys, which a process shares with one that it was forked from.
+        let process = RandomState::new().hash_one(std::process::id()).cast_signed();
         Self { hints: Hints::new(HINTS_KEPT), process, written: AtomicU64::new(0), asking: OnceLock::new() }
     }
 }

@@ -32,10 +32,12 @@ const VALID: Listed =
     Listed { text: "select executor from executors where not fenced and executor in (values {})", width: 1 };
 
 const MAKE_EXECUTOR: &str = "
-    insert into executors (executor, worker, expires_at, renewals, queues, activities) values (?, ?, ?, 0, '', '')";
+    insert into executors (executor, worker, renewed_at, expires_at, renewals, queues, activities)
+    values (?1, ?2, ?3, ?3, 0, '', '')";
 
 const RENEW: &str = "
-    update executors set expires_at = ?, renewals = max(renewals, ?), queues = ?, activities = ? where executor = ?";
+    update executors set renewed_at = ?, expires_at = ?, renewals = max(renewals, ?), queues = ?, activities = ?
+    where executor = ?";
 
 const HELD: &str = "select run_id, seq, claims from tasks where executor = ? order by run_id, seq";
 
@@ -138,7 +140,7 @@ pub(crate) async fn claim(
     if let Some(ttl) = claim.renew {
         let renewal = renewals.max(claim.renewals + 1);
         let queues = join(claim.queues.iter().map(|(queue, _)| queue));
-        let renew = sql(RENEW).bind(now.saturating_add(ttl)).bind(renewal).bind(queues.as_str());
+        let renew = sql(RENEW).bind(now).bind(now.saturating_add(ttl)).bind(renewal).bind(queues.as_str());
         transaction.execute(renew.bind(join(&claim.activities).as_str()).bind(id)).await?;
         fence_executors(transaction, now, Some(id)).await?;
         if renewal % SWEEP_EVERY == 1 {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::{Connection, sql};
 use crate::file::File;
+use crate::log::Log;
 use crate::notice::Notices;
 use crate::panics::caught;
 use crate::place::{self, Identity};
@@ -33,12 +34,6 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// After so much time, a transaction is committed, because others wait.
 const TIME_MAX: Duration = Duration::from_millis(20);
-
-/// When the write-ahead log is longer than this, it is emptied.
-pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
-
-/// If somebody reads for so long that the log cannot be emptied, that is tried again after this time.
-const EMPTY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many calls wait at most before a caller has to wait until its call can.
 const WAITING_MAX: usize = 1024;
@@ -71,8 +66,8 @@ impl Writer {
             };
             // An error means that the caller does not wait any more, and has no handle.
             drop(answer.send(Ok(())));
-            let (identity, next) = (place::identity(&file.path).ok(), VecDeque::new());
-            Thread { file, identity, notices, waiting, next, connection, held_up: None }
+            let (identity, log) = (place::identity(&file.path).ok(), Log::of(&file));
+            Thread { file, identity, log, notices, waiting, next: VecDeque::new(), connection }
                 .run(&runtime, &queue);
         };
         let builder = std::thread::Builder::new().name("pgworkflows-sqlite".to_owned());
@@ -164,14 +159,13 @@ struct Thread {
     file: Arc<File>,
     /// Which file it was when it was opened.
     identity: Option<Identity>,
+    log: Log,
     notices: Arc<Notices>,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     /// Calls that were received, and did not fit into the last transaction.
     next: VecDeque<Box<dyn Job>>,
     /// `None` after a failure: then it is opened again.
     connection: Option<Connection>,
-    /// When the write-ahead log could not be emptied.
-    held_up: Option<Instant>,
 }
 
 impl Thread {
@@ -215,28 +209,22 @@ impl Thread {
         )))
     }
 
-    /// Empties the write-ahead log once it is long. SQLite itself does so only when there are no readers, which never happens while
-    /// processes are busy. This call holds writers back and waits for the readers, but not for one that takes long.
-    async fn limit_log(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
-        let was_tried = self.held_up.is_some_and(|at| at.elapsed() < EMPTY_AGAIN);
-        if was_tried || self.file.log_bytes() <= LOG_BYTES_MAX {
-            return Ok(());
-        }
-        connection.execute(sql("pragma busy_timeout = 250")).await?;
-        let is_read = connection.fetch_value(sql("pragma wal_checkpoint(truncate)")).await?.unwrap_or(true);
-        connection.execute(sql("pragma busy_timeout = 5000")).await?;
-        self.held_up = is_read.then(Instant::now);
-        Ok(())
-    }
-
     /// Executes the calls that wait, as many as fit, and commits. Returns their hints.
     async fn transact(&mut self, done: &mut Vec<Box<dyn Job>>) -> Result<Vec<Hint>, StoreError> {
         self.check_place()?;
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.file.connect_writer().await?,
+            Some(mut connection) => {
+                self.log.check(&mut connection).await?;
+                connection
+            }
+            None => {
+                self.log.refuse_if_gone()?;
+                let connection = self.file.reconnect_writer().await?;
+                self.log.reopened();
+                connection
+            }
         };
-        self.limit_log(&mut connection).await?;
+        self.log.limit(&mut connection).await?;
         let mut transaction = Transaction::new(connection, self.file.verify);
         let outcome = self.execute_and_commit(&mut transaction, done).await;
         if outcome.is_ok() {

@@ -11,8 +11,8 @@ use futures::future::join_all;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId};
 use pgworkflows_core::store::{
-    Append, Build, Claim, Frame, Hint, HintKind, NewRun, OpenRow, OpenState, OpenedRun, Queue, RunFilter,
-    RunPage, Store, StoreError, Submission, Submitted, UpdatedRun,
+    Append, Build, Claim, ClaimTasks, Frame, Hint, HintKind, NewRun, OpenRow, OpenState, OpenedRun, Queue,
+    RunFilter, RunPage, Store, StoreError, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows_sqlite::SqliteStore;
 use sqlx::{Connection, SqliteConnection};
@@ -177,6 +177,57 @@ async fn users_of_a_file_share_its_queues_and_no_shard() {
         owned.extend(claimed.shards.iter().map(|shard| shard.shard.get()));
     }
     assert_eq!(owned, [0, 1, 2, 3]);
+}
+
+/// Makes all leases as old and as long as they would be if the clock had been an hour ahead when they were renewed.
+async fn set_clock_back(file: &Path) {
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    for table in ["leases", "executors"] {
+        let hour = "3600000000";
+        let ahead =
+            format!("update {table} set renewed_at = renewed_at + {hour}, expires_at = expires_at + {hour}");
+        sqlx::query(sqlx::AssertSqlSafe(ahead)).execute(&mut connection).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn clock_that_is_set_back_keeps_no_dead_lease_alive() {
+    // Given an owner of a shard and an executor, with short leases, and a clock that is set back then
+    let directory = Directory::new("set-back");
+    let file = directory.file("runs.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.queue("default", 1).await.unwrap();
+    let claim = |ttl| Claim {
+        queue: "default".to_owned(),
+        lease: None,
+        worker: "worker".to_owned(),
+        build: Build::default(),
+        ttl,
+        limit: 1,
+    };
+    let tasks = |ttl| ClaimTasks {
+        executor: None,
+        worker: "worker".to_owned(),
+        renew: Some(ttl),
+        renewals: 0,
+        queues: Vec::new(),
+        activities: Vec::new(),
+        bytes: usize::MAX,
+    };
+    let mut session = store.session().await.unwrap();
+    let short = Duration::from_millis(1);
+    assert_eq!(session.claim(&claim(short)).await.unwrap().shards.len(), 1);
+    let executor = session.claim_tasks(&tasks(short)).await.unwrap().executor;
+    set_clock_back(&file).await;
+    // When others claim, then they soon get what is not renewed
+    let taken = async {
+        while session.claim(&claim(PATIENCE)).await.unwrap().shards.is_empty() {}
+        let again = ClaimTasks { executor: Some(executor), renew: None, ..tasks(short) };
+        while session.claim_tasks(&again).await.is_ok() {
+            session.claim_tasks(&tasks(PATIENCE)).await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
 }
 
 #[tokio::test]

@@ -103,11 +103,12 @@ async fn stalled(store: &Connected) -> Result<Finding, Failure> {
     Ok(Finding::wrong("stalled-runs", text, advice))
 }
 
-/// Queues of which no live worker knows what their runs need.
+/// Queues of which no live worker knows what their runs need. What a run needs is known once a worker has begun it, so a queue
+/// without a worker is told in any case.
 async fn workflows(store: &Connected) -> Result<Finding, Failure> {
     let queues = store.client.queues().await?;
     let mut found = Vec::new();
-    let mut names = Vec::new();
+    let (mut served, mut idle) = (Vec::new(), Vec::new());
     for queue in &queues {
         for unserved in &queue.unserved {
             let workflows =
@@ -119,13 +120,19 @@ async fn workflows(store: &Connected) -> Result<Finding, Failure> {
                 counted(queue.workers.len(), "live worker"),
             ));
         }
+        let names = if queue.workers.is_empty() { &mut idle } else { &mut served };
         names.push(format!("`{}`", queue.name));
     }
+    if found.is_empty() && !idle.is_empty() {
+        let text = format!("no live worker serves queues {}: what is started there waits", idle.join(", "));
+        let advice = "start a worker that serves them and registers the workflows of their runs";
+        return Ok(Finding::warning("workflows", text, advice));
+    }
     if found.is_empty() {
-        let text = if names.is_empty() {
+        let text = if served.is_empty() {
             "no queue yet".to_owned()
         } else {
-            format!("queues {} are served", names.join(", "))
+            format!("queues {} are served", served.join(", "))
         };
         return Ok(Finding::ok("workflows", text));
     }

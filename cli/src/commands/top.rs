@@ -1,13 +1,15 @@
 //! `pgworkflows top`: a live view of queues and runs. It reads, and changes nothing.
 
+mod keyboard;
 mod screen;
 
 use std::time::Duration;
 
 use clap::Args;
 use pgworkflows::client::{RunInfo, RunStatus};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
+use self::keyboard::{Keyboard, told_to_end};
 use self::screen::{Filter, QueueRow, RunRow, Screen};
 use crate::age;
 use crate::answer::Answers;
@@ -19,9 +21,6 @@ use crate::why::explain;
 
 /// How many runs are read for a screen.
 const RUNS: u32 = 100;
-
-/// How long the keyboard is waited for before it is looked whether the store has answered.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Shows queues and runs, again and again. Keys: up and down select a run, enter says why it waits, tab shows other runs, q ends.
 #[derive(Debug, Args)]
@@ -53,15 +52,30 @@ impl Top {
     pub(super) async fn show_on_terminal(&self, store: &Connected) -> Result<Code, Failure> {
         // It restores the terminal at a panic, too.
         let mut terminal = ratatui::try_init()?;
-        let ended = self.show(store, &mut terminal).await;
+        let ended = self.show_until_ended(store, &mut terminal).await;
         ratatui::try_restore()?;
         ended
+    }
+
+    /// A store that does not answer does not keep the user from ending it.
+    async fn show_until_ended(
+        &self,
+        store: &Connected,
+        terminal: &mut ratatui::DefaultTerminal,
+    ) -> Result<Code, Failure> {
+        let (keyboard, key_ends) = Keyboard::open()?;
+        tokio::select! {
+            shown = self.show(store, terminal, keyboard) => shown,
+            Ok(()) = key_ends => Ok(Code::Done),
+            told = told_to_end() => Ok(told.map(|()| Code::Done)?),
+        }
     }
 
     async fn show(
         &self,
         store: &Connected,
         terminal: &mut ratatui::DefaultTerminal,
+        mut keyboard: Keyboard,
     ) -> Result<Code, Failure> {
         let mut screen = Screen::new(store.place.clone());
         loop {
@@ -69,7 +83,7 @@ impl Top {
             let until = tokio::time::Instant::now() + Duration::from_secs(self.interval);
             loop {
                 terminal.draw(|frame| screen.draw(frame))?;
-                match tokio::task::spawn_blocking(key).await.unwrap_or(Ok(None))? {
+                match keyboard.key().await? {
                     Some(key) => match press(store, &mut screen, key).await {
                         Asked::Nothing => {}
                         Asked::Reading => break,
@@ -83,21 +97,8 @@ impl Top {
     }
 }
 
-/// A key that was pressed, if one was soon.
-fn key() -> std::io::Result<Option<event::KeyEvent>> {
-    if !event::poll(LOOK)? {
-        return Ok(None);
-    }
-    Ok(match event::read()? {
-        Event::Key(key) if key.kind == KeyEventKind::Press => Some(key),
-        _ => None,
-    })
-}
-
-async fn press(store: &Connected, screen: &mut Screen, key: event::KeyEvent) -> Asked {
+async fn press(store: &Connected, screen: &mut Screen, key: KeyEvent) -> Asked {
     match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Asked::End,
-        KeyCode::Char('q') => return Asked::End,
         KeyCode::Esc if screen.detail.take().is_none() => return Asked::End,
         KeyCode::Up | KeyCode::Char('k') => screen.select(-1),
         KeyCode::Down | KeyCode::Char('j') => screen.select(1),

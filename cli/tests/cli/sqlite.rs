@@ -84,7 +84,9 @@ async fn doctor_examines_the_file_and_what_is_in_it() {
     assert_eq!(checks.collect::<Vec<_>>(), expected);
     // And one with a run that no worker executes
     assert_eq!(on(&file, &["runs", "start", "order", "1"]).await.code, 0);
-    assert_eq!(on(&file, &["doctor"]).await.code, 0);
+    let waits = on(&file, &["doctor"]).await;
+    assert!(waits.code == 0 && waits.out.contains("no live worker serves queues `default`"), "{waits:?}");
+    assert_eq!(on(&file, &["doctor", "--strict"]).await.code, 1);
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "the value of attribute `seats` is 3, and values are texts",
     ),
     ("start('t', attributes => '{\"\": \"x\"}')", "PW101", "the name of an attribute \"\" is empty"),
+    ("start('t', attributes => '{\"\": 3}')", "PW101", "the name of an attribute \"\" is empty"),
     (
         "start('t', attributes => '{\"region\": \"\"}')",
         "PW101",

@@ -84,7 +84,9 @@ async fn doctor_examines_the_file_and_what_is_in_it() {
     assert_eq!(checks.collect::<Vec<_>>(), expected);
     // And one with a run that no worker executes
     assert_eq!(on(&file, &["runs", "start", "order", "1"]).await.code, 0);
-    assert_eq!(on(&file, &["doctor"]).await.code, 0);
+    let waits = on(&file, &["doctor"]).await;
+    assert_eq!(waits.code, 1, "{waits:?}");
+    assert!(waits.out.contains("queue `default` has open runs of `order`, and no live worker"), "{waits:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 """A worker in Python: executes the tasks of the activity queue `python` through the SQL functions of PgWorkflows.
-
-A workflow in Rust calls `ctx.call(GREET, name).queue("python")`, where `GREET` is `ActivityDef::new("greet")`. Then:
+A workflow in Rust calls `ctx.call(GREET, name).queue("python")`, where `GREET` is `ActivityDef::new("greet")`.
+What it writes needs `create table greetings (name text)`. Then:
 
     pip install "psycopg[binary]" && DATABASE_URL=postgres://… python examples/python_worker.py
 """

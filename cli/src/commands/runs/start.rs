@@ -70,13 +70,13 @@ impl Start {
         if self.wait {
             return self.give_result(&run, answers).await;
         }
-        if !run.is_existing() && self.delay.is_none() {
-            if let Some(info) = check(&run).await? {
-                let why = not_begun(&read_service(store, &info).await?, &self.workflow);
-                let id = run.run_id();
-                answers
-                    .note(format_args!("it has not begun yet: {why}; `pgworkflows runs why {id}` says more"));
-            }
+        if !run.is_existing()
+            && self.delay.is_none()
+            && let Some(info) = check(&run).await?
+        {
+            let why = not_begun(&read_service(store, &info).await?, &self.workflow);
+            let id = run.run_id();
+            answers.note(format_args!("it has not begun yet: {why}; `pgworkflows runs why {id}` says more"));
         }
         let (id, existing) = (run.run_id(), run.is_existing());
         let text = if existing { format!("{id} (it exists already)") } else { id.to_string() };

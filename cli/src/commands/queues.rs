@@ -34,13 +34,13 @@ impl Queues {
             }
         }
         let problems = progress::shown("looking for open runs", unserved(&store, &queues)).await?;
-        let text = shown(&queues, problems, &tasks, store.now().await?);
-        answers.give(text, &json!({"queues": queues, "activity_queues": tasks}))
+        let text = shown(&queues, &problems, &tasks, store.now().await?);
+        answers.give(text, &json!({"queues": queues, "activity_queues": tasks, "problems": problems}))
     }
 }
 
 /// The tables of the queues, and what keeps their runs from going on.
-fn shown(queues: &[QueueInfo], problems: Vec<String>, tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
+fn shown(queues: &[QueueInfo], problems: &[String], tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
     if queues.is_empty() && tasks.is_empty() {
         return "no queue yet: the first worker or the first start creates one".to_owned();
     }

@@ -81,6 +81,7 @@ async fn workflows_are_missed_while_they_have_open_runs_and_not_after_the_last_h
     assert_eq!(found, "queue `default` has open runs of `order`, and no live worker");
     let queues = world.run(&["queues"]).await.out;
     assert!(queues.contains(&found), "{queues}");
+    assert_eq!(world.json(&["queues"]).await["problems"], serde_json::json!([found]));
 
     // And one of a workflow that the live worker does not know
     let worker = world.work();

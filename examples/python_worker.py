@@ -1,6 +1,6 @@
 """A worker in Python: executes the tasks of the activity queue `python` through the SQL functions of PgWorkflows.
-
-A workflow in Rust calls `ctx.activity::<Greet>(name).queue("python")`, where the activity's name is `greet`. Then:
+A workflow in Rust calls `ctx.call(GREET, name).queue("python")`, where `GREET` is `ActivityDef::new("greet")`.
+What it writes needs `create table greetings (name text)`. Then:
 
     pip install "psycopg[binary]" && DATABASE_URL=postgres://… python examples/python_worker.py
 """
@@ -27,7 +27,7 @@ ACTIVITIES = {"greet": greet}
 def execute(connection, task):
     try:
         with connection.transaction():
-            result = ACTIVITIES[task["activity"]](connection, task["input"])
+            result = ACTIVITIES[task["activity"]](connection, *task["input"])
             connection.execute("select pgworkflows.complete_task(%s, %s)", [task["task"], Jsonb(result)])
     except Exception as error:
         failure = [task["task"], type(error).__name__, str(error)]

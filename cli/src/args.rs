@@ -17,6 +17,9 @@ Exit codes:
 With `--json`, the answer is one JSON value on the standard output, and an error is one on the standard error.
 Colours follow `NO_COLOR`, `CLICOLOR` and whether a terminal shows them.";
 
+/// Above the options that every command has, so that those of its own stand together.
+const HEADING: &str = "Options of every command";
+
 /// Looks at the runs of PgWorkflows, says why one does not go on, and acts on them.
 #[derive(Debug, Parser)]
 #[command(name = "pgworkflows", version, after_help = EXIT_CODES, propagate_version = true)]
@@ -33,15 +36,15 @@ pub(crate) struct Arguments {
 pub(crate) struct Global {
     /// The address of the store, such as `postgres://user:password@host:5432/database`. Other users of a machine may see the
     /// arguments of a program, so rather set PGWORKFLOWS_URL or DATABASE_URL
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     url: Option<String>,
 
     /// The schema of a PostgreSQL database that holds the tables. By default it is that of PGWORKFLOWS_SCHEMA, or `pgworkflows`
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     schema: Option<String>,
 
     /// Answers with one JSON value, for scripts
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) json: bool,
 
     /// The store of a test, whatever the address is.

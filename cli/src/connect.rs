@@ -68,7 +68,7 @@ impl Global {
         PostgresStore::roles_sql(&schema).map_err(|error| Failure::usage(error.to_string()))?;
         let opened =
             progress::shown("connecting", tokio::time::timeout(CONNECT_TIMEOUT, self.store(&url, migrate)));
-        let (store, postgres) = opened.await.map_err(|_| {
+        let opened = opened.await.map_err(|_| {
             let advice = match file(&url) {
                 Some(path) => {
                     format!("a process that has `{path}` open may be stopped: end it, or let it go on")
@@ -77,7 +77,15 @@ impl Global {
             };
             let message = format!("the store did not answer within {CONNECT_TIMEOUT:?}: {advice}");
             Failure::new(Code::Unavailable, "unavailable", message)
-        })??;
+        })?;
+        let (store, postgres) = opened.map_err(|failure| {
+            // A server that refuses says what to do; one that does not answer cannot.
+            if failure.is_unavailable() && is_postgres(&url) {
+                failure.and("check the address, and whether the server runs")
+            } else {
+                failure
+            }
+        })?;
         let place = match (&postgres, file(&url)) {
             (Some(_), _) => format!("schema `{schema}`"),
             (None, Some(file)) => format!("the file `{file}`"),

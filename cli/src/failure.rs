@@ -73,6 +73,10 @@ impl Failure {
         self.kind == ErrorKind::RunOver.name()
     }
 
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.kind == ErrorKind::Unavailable.name()
+    }
+
     pub(crate) fn is_unknown_run(&self) -> bool {
         self.kind == ErrorKind::UnknownRun.name()
     }

@@ -21,6 +21,7 @@ mod table;
 mod target;
 #[cfg(feature = "__testing")]
 pub mod testing;
+mod unserved;
 mod visible;
 mod why;
 

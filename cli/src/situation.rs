@@ -135,7 +135,7 @@ async fn read_log(store: &Connected, info: &RunInfo) -> Result<Log, Failure> {
     Ok(Log::default())
 }
 
-async fn read_service(store: &Connected, info: &RunInfo) -> Result<Service, Failure> {
+pub(crate) async fn read_service(store: &Connected, info: &RunInfo) -> Result<Service, Failure> {
     let Some(queue) = store.client.queue_of(info.run_id).await? else { return Ok(Service::default()) };
     let shard = info.run_id.shard();
     let knowing = queue.workers.iter().filter(|worker| worker.workflows.contains(&info.workflow)).count();
@@ -209,17 +209,26 @@ impl Calls {
     }
 }
 
+/// Why a run ended, if its last event tells, without the details of failures.
+pub(crate) fn reason(event: &Event) -> Option<String> {
+    match event {
+        Event::RunFailed { failure, .. } | Event::RunRetried { failure, .. } => Some(failure.to_string()),
+        Event::RunCancelled { reason, .. } => reason.clone(),
+        Event::RunTerminated { reason, .. } => Some(reason.clone()),
+        _ => None,
+    }
+}
+
 /// How a run ended, without its payloads: a result, and the details of failures.
 fn ended(event: &Event) -> String {
-    let (why, uncompensated) = match event {
-        Event::RunFailed { failure, uncompensated, .. }
-        | Event::RunRetried { failure, uncompensated, .. } => (Some(failure.to_string()), &uncompensated[..]),
-        Event::RunCancelled { reason, uncompensated, .. } => (reason.clone(), &uncompensated[..]),
-        Event::RunTerminated { reason, .. } => (Some(reason.clone()), <&[_]>::default()),
-        Event::RunTimedOut { uncompensated, .. } => (None, &uncompensated[..]),
-        _ => (None, <&[_]>::default()),
+    let uncompensated = match event {
+        Event::RunFailed { uncompensated, .. }
+        | Event::RunRetried { uncompensated, .. }
+        | Event::RunCancelled { uncompensated, .. }
+        | Event::RunTimedOut { uncompensated, .. } => &uncompensated[..],
+        _ => &[],
     };
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let why = reason(event).map(|why| format!(": {why}")).unwrap_or_default();
     let left = uncompensated.iter();
     let left = left.map(|left| format!("; compensation {}: {}", left.activity, left.failure));
     format!("{event:#}{why}{}", left.collect::<String>())

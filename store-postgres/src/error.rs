@@ -64,6 +64,10 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
         // The prepared statement does not exist on the pooler's connection, or another one has its name. Another
         // connection may work, so the request can be retried.
         "26000" | "42P05" => return Err(format!("{reason}: {MIXED_UP}")),
+        // A right that the role lacks: once it is granted, the same request succeeds.
+        "42501" => StoreError::misconfigured(format!(
+            "{reason}; the owner of the schema grants it, such as by a role of `pgworkflows migrate --print-roles`"
+        )),
         "57014" => {
             return Err(format!(
                 "{reason}: if it was not cancelled by a person, alter the role to a longer `statement_timeout`"

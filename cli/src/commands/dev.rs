@@ -11,12 +11,12 @@ use crate::failure::{Code, Failure};
 use crate::shell;
 
 /// Makes a store in a SQLite file, if it is not there yet, says how to use it, and shows it on a terminal as `top` does. It executes
-/// no workflow: start your program with the same address. If an address is given, it shows that store instead, and changes nothing.
+/// no workflow: start your program with the same address. If an address is given, and no file, it shows that store instead, and changes nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// The file
-    #[arg(long, default_value = "pgworkflows.db", value_name = "FILE")]
-    file: String,
+    /// The file; by default pgworkflows.db, if no address is given
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
 
     #[command(flatten)]
     top: Top,
@@ -25,12 +25,13 @@ pub(crate) struct Dev {
 impl Dev {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
         // The environment may name the database of a production, which is looked at, and no more.
-        let (url, migrate) = match global.own_url() {
-            Some(url) => (url, Migrate::No),
-            // Absolute, because the other shell may be elsewhere.
-            None => {
-                let file = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone().into());
-                (format!("sqlite:{}", file.display()), Migrate::Yes)
+        let (url, migrate) = match (&self.file, global.own_url()) {
+            (None, Some(url)) => (url, Migrate::No),
+            (file, _) => {
+                let file = file.as_deref().unwrap_or("pgworkflows.db");
+                // Absolute, because the other shell may be elsewhere.
+                let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
+                (format!("sqlite:{}", path.display()), Migrate::Yes)
             }
         };
         let store = global.clone().at(url.clone()).open(migrate).await?;

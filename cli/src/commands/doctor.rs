@@ -12,6 +12,7 @@ use crate::connect::{Connected, file_at, is_postgres};
 use crate::count::counted;
 use crate::failure::{Code, Failure};
 use crate::progress;
+use crate::unserved::unserved;
 use crate::visible::{indented, visible};
 
 /// Stalled runs are counted up to here.
@@ -97,47 +98,25 @@ async fn stalled(store: &Connected) -> Result<Finding, Failure> {
         count => format!("{count} runs are stalled"),
     };
     let (id, workflow) = (first.run_id, &first.workflow);
-    let why = first.waiting_on.as_deref().map(|why| crate::table::cut(why, 200)).unwrap_or_default();
+    // Its words begin with the status, which the sentence has.
+    let why = first.waiting_on.as_deref().unwrap_or_default();
+    let why = crate::table::cut(why.strip_prefix("stalled: ").unwrap_or(why), 200);
     let advice = "`pgworkflows runs list --status stalled` lists them, and `pgworkflows runs why <id>` says what each needs";
     let text = format!("{are_stalled}, the newest of them {id} of workflow `{workflow}`: {why}");
     Ok(Finding::wrong("stalled-runs", text, advice))
 }
 
-/// Queues of which no live worker knows what their runs need. What a run needs is known once a worker has begun it, so a queue
-/// without a worker is told in any case.
+/// Queues of which no live worker knows what their runs need.
 async fn workflows(store: &Connected) -> Result<Finding, Failure> {
     let queues = store.client.queues().await?;
-    let mut found = Vec::new();
-    let (mut served, mut idle) = (Vec::new(), Vec::new());
-    for queue in &queues {
-        for unserved in &queue.unserved {
-            let workflows =
-                unserved.workflows.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            found.push(format!(
-                "queue `{}` has {} with runs of {workflows}, and no live worker that knows all of these; it has {}",
-                queue.name,
-                counted(unserved.shards.len(), "shard"),
-                counted(queue.workers.len(), "live worker"),
-            ));
-        }
-        let names = if queue.workers.is_empty() { &mut idle } else { &mut served };
-        names.push(format!("`{}`", queue.name));
-    }
-    if found.is_empty() && !idle.is_empty() {
-        let text = format!("no live worker serves queues {}: what is started there waits", idle.join(", "));
-        let advice = "start a worker that serves them and registers the workflows of their runs";
-        return Ok(Finding::warning("workflows", text, advice));
-    }
+    let found = unserved(store, &queues).await?;
     if found.is_empty() {
-        let text = if served.is_empty() {
-            "no queue yet".to_owned()
-        } else {
-            format!("queues {} are served", served.join(", "))
-        };
+        let text =
+            if queues.is_empty() { "no queue yet" } else { "every open run has a live worker that knows it" };
         return Ok(Finding::ok("workflows", text));
     }
-    let advice = "start a worker that registers the workflows; give programs with different workflows a queue each. A shard may \
-                  need a workflow whose last run has just ended";
+    let advice =
+        "start a worker that registers the workflows; give programs with different workflows a queue each";
     Ok(Finding::wrong("workflows", found.join("; "), advice))
 }
 

@@ -16,6 +16,11 @@ pub(crate) struct Migrate {
     #[arg(long, conflicts_with = "check")]
     print: bool,
 
+    /// Prints the SQL of the roles for owners, workers, clients and readers of a PostgreSQL, for a person to read and run after
+    /// the migrations, and changes nothing
+    #[arg(long, conflicts_with_all = ["check", "print"])]
+    print_roles: bool,
+
     /// Changes nothing: the exit code is 5 if a migration is missing
     #[arg(long)]
     check: bool,
@@ -23,10 +28,10 @@ pub(crate) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(&self, global: &Global, answers: Answers) -> Result<Code, Failure> {
-        if self.print {
+        if self.print || self.print_roles {
             let schema = global.schema();
-            let sql = PostgresStore::migrations_sql(&schema);
-            let sql = sql.map_err(|error| Failure::usage(error.to_string()))?;
+            let sql = if self.print { PostgresStore::migrations_sql } else { PostgresStore::roles_sql };
+            let sql = sql(&schema).map_err(|error| Failure::usage(error.to_string()))?;
             return answers.give(&sql, &json!({"schema": schema, "sql": sql}));
         }
         let store = global.open(if self.check { Change::No } else { Change::Yes }).await?;

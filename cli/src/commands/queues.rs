@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::failure::{Code, Failure};
 use crate::progress;
 use crate::table;
+use crate::unserved::unserved;
 
 /// Shows the queues and the activity queues: who serves them, and what waits.
 #[derive(Debug, Args)]
@@ -32,13 +33,14 @@ impl Queues {
                 return Err(Failure::unknown_queue(name, &store.place));
             }
         }
-        let text = shown(&queues, &tasks, store.now().await?);
-        answers.give(text, &json!({"queues": queues, "activity_queues": tasks}))
+        let problems = progress::shown("looking for open runs", unserved(&store, &queues)).await?;
+        let text = shown(&queues, &problems, &tasks, store.now().await?);
+        answers.give(text, &json!({"queues": queues, "activity_queues": tasks, "problems": problems}))
     }
 }
 
-/// The tables of the queues.
-fn shown(queues: &[QueueInfo], tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
+/// The tables of the queues, and what keeps their runs from going on.
+fn shown(queues: &[QueueInfo], problems: &[String], tasks: &[ActivityQueue], now: DateTime<Utc>) -> String {
     if queues.is_empty() && tasks.is_empty() {
         return "no queue yet: the first worker or the first start creates one".to_owned();
     }
@@ -54,10 +56,9 @@ fn shown(queues: &[QueueInfo], tasks: &[ActivityQueue], now: DateTime<Utc>) -> S
         ]);
     }
     let mut parts = vec![table::text(rows)];
-    let unserved = queues.iter().flat_map(|queue| {
-        queue.unserved.iter().map(move |unserved| format!("queue `{}`: {unserved}", queue.name))
-    });
-    parts.extend(unserved);
+    if !problems.is_empty() {
+        parts.push(problems.join("\n"));
+    }
     if !tasks.is_empty() {
         let mut rows = table::table([
             "ACTIVITY QUEUE",

@@ -16,7 +16,7 @@ async fn address_that_is_missing_or_unknown_is_refused() {
     unknown.refused(2, &["`mysql://` is not the address of a known store", "postgres://user:password@host"]);
     run(Some("nonsense"), &["queues"]).await.refused(2, &["does not begin with the scheme"]);
     let away = run(Some("postgres://app@127.0.0.1:1/app"), &["runs", "list"]).await;
-    away.refused(5, &["database `app` at 127.0.0.1:1 as user `app`"]);
+    away.refused(5, &["database `app` at 127.0.0.1:1 as user `app`", "whether the server runs"]);
     let no_file = run(Some("sqlite:/no/such/runs.db"), &["runs", "list"]).await;
     no_file.refused(3, &["there is no file `/no/such/runs.db`", "pgworkflows migrate"]);
     run(Some("sqlite:"), &["runs", "list"]).await.refused(2, &["it has no path", "`sqlite:runs.db`"]);
@@ -149,5 +149,13 @@ async fn input_that_does_not_fit_its_workflow_is_told_with_its_field_and_its_run
     assert!(refused.err.contains(id), "{refused:?}");
     let why = world.run(&["runs", "why", id]).await;
     assert!(why.out.contains("is stalled") && why.out.contains("expected u32"), "{why:?}");
+    let cancel = world.run(&["runs", "cancel", id]).await;
+    assert!(
+        cancel.code == 0 && cancel.err.contains("the run is stalled, and cancels itself when"),
+        "{cancel:?}"
+    );
+    // A list says why a run ended
+    assert_eq!(world.run(&["runs", "terminate", id, "--reason", "a wrong item"]).await.code, 0);
+    world.until(&["runs", "list", "--status", "terminated"], |ran| ran.out.contains("a wrong item")).await;
     worker.stop().await;
 }

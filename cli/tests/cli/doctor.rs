@@ -1,5 +1,7 @@
 //! `doctor` over the whole: the checks of a PostgreSQL have their tests beside the store.
 
+use pgworkflows::client::Untyped;
+
 use crate::support::*;
 
 /// The verdict of a check, and what it found.
@@ -65,7 +67,41 @@ async fn stalled_runs_and_workflows_that_nobody_knows_are_wrong() {
     let (code, answer) = examine(&world, &[]).await;
     let (verdict, found) = finding(&answer, "workflows");
     assert_eq!((code, verdict.as_str()), (1, "wrong"), "{answer}");
-    assert!(found.contains("queue `default` has 1 shard with runs of `order`"), "{found}");
+    assert!(found.contains("queue `default` has open runs of `order`, and no live worker"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_missed_while_they_have_open_runs_and_not_after_the_last_has_ended() {
+    // Given a run that no worker has begun: its queue has no live worker
+    let world = World::new().await;
+    let run = world.client.start_named("order", serde_json::json!({"item": 7})).await.unwrap();
+    let (code, answer) = examine(&world, &[]).await;
+    let (verdict, found) = finding(&answer, "workflows");
+    assert_eq!((code, verdict.as_str()), (1, "wrong"), "{answer}");
+    assert_eq!(found, "queue `default` has open runs of `order`, and no live worker");
+    let queues = world.run(&["queues"]).await.out;
+    assert!(queues.contains(&found), "{queues}");
+    assert_eq!(world.json(&["queues"]).await["problems"], serde_json::json!([found]));
+
+    // And one of a workflow that the live worker does not know
+    let worker = world.work();
+    world.until(&["runs", "show", &run.run_id().to_string()], |ran| ran.out.contains("approve")).await;
+    world.client.start_named("unknown", serde_json::Value::Null).await.unwrap();
+    world
+        .until(&["queues"], |ran| {
+            ran.out.contains("has open runs of `unknown`, which its live worker does not know")
+        })
+        .await;
+
+    // When all have ended, and the worker stops at once, then nothing is wrong
+    run.terminate("a test").await.unwrap();
+    for unknown in world.client.list().workflow("unknown").await.unwrap() {
+        world.client.handle::<Untyped>(unknown.run_id).terminate("a test").await.unwrap();
+    }
+    world.until(&["runs", "list", "--open"], |ran| ran.out.contains("no such run")).await;
+    worker.stop().await;
+    let (code, answer) = examine(&world, &[]).await;
+    assert_eq!((code, finding(&answer, "workflows").0.as_str()), (0, "ok"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

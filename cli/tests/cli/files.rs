@@ -51,6 +51,16 @@ async fn completions_exist_for_every_shell() {
 }
 
 #[tokio::test]
+async fn scripts_of_the_tables_and_of_the_roles_are_printed_without_a_store() {
+    let tables = run(None, &["migrate", "--print", "--schema", "flows"]).await;
+    assert!(tables.code == 0 && tables.out.contains("create table flows.frames"), "{tables:?}");
+    let roles = run(None, &["migrate", "--print-roles", "--schema", "flows"]).await;
+    assert!(roles.code == 0 && roles.out.contains("flows_worker"), "{roles:?}");
+    assert!(!roles.out.contains("create table"), "{roles:?}");
+    run(None, &["migrate", "--print", "--print-roles"]).await.refused(2, &["--print-roles"]);
+}
+
+#[tokio::test]
 async fn playground_says_how_to_use_it() {
     // It may be any store; without --url, it is a SQLite file.
     let playground = run(None, &["dev", "--url", "memory:"]).await;

@@ -122,13 +122,24 @@ async fn failure_and_the_next_attempt_are_explained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn run_without_a_worker_asks_for_one_and_for_its_workflow() {
     let world = World::new().await;
+    // The queue is made by a client with the shards of the worker.
     let run =
         world.client.start_named("unheard-of", serde_json::json!(1)).await.unwrap().run_id().to_string();
+    let started = world.run(&["runs", "start", "unheard-of", "1"]).await;
+    assert!(
+        started.err.contains("it has not begun yet: no live worker serves queue `default`"),
+        "{started:?}"
+    );
     let why = world.run(&["runs", "why", &run]).await;
     assert!(why.out.contains("no live worker serves queue `default`"), "{why:?}");
     let worker = world.work();
     let why = world.until(&["runs", "why", &run], |ran| ran.out.contains("1 live worker,")).await;
     assert!(why.out.contains("none knows workflow `unheard-of`"), "{why:?}");
+    let started = world.run(&["runs", "start", "unheard-of", "1"]).await;
+    assert!(
+        started.err.contains("no live worker of queue `default` knows workflow `unheard-of`"),
+        "{started:?}"
+    );
     worker.stop().await;
 }
 

@@ -153,6 +153,9 @@ async fn look_at_a_file_changes_nothing_and_a_playground_quotes_its_address() {
     let made = run(None, &["dev", "--file", file.to_str().unwrap()]).await;
     let quoted = format!("export PGWORKFLOWS_URL='{}'", url.replace('\'', r"'\''"));
     assert!(made.code == 0 && made.out.contains(&quoted), "{made:?}");
+    // A file that is named precedes the address of the environment.
+    let named = run(Some("memory:"), &["dev", "--file", file.to_str().unwrap()]).await;
+    assert_eq!(named.out, made.out);
     assert_eq!(run(Some(&url), &["runs", "list"]).await.out, "no such run\n");
     // Without a queue no run can be there, also for those who ask something of one.
     let none = "019b7a00-0000-7007-8000-000000000001";

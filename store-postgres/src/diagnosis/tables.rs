@@ -8,7 +8,8 @@ use sqlx::Row;
 use super::{Check, Finding, Patient};
 use crate::values::get;
 
-/// The rights that the user lacks: to read, and to write. A partition is reached by its parent.
+/// The rights that the user lacks: to read, and to write what a worker writes (`migrations/roles.sql`). A partition is reached by
+/// its parent.
 const RIGHTS: &str = "
     select pg_catalog.string_agg(distinct t.name, ', ') filter (where t.privilege = 'select'),
            pg_catalog.string_agg(distinct t.privilege || ' on ' || t.name, ', ') filter (where t.privilege <> 'select'),
@@ -17,7 +18,11 @@ const RIGHTS: &str = "
             where n.nspname = '@schema@' and not pg_catalog.has_function_privilege(f.oid, 'execute')),
            coalesce((select pg_catalog.has_schema_privilege(n.oid, 'usage') from pg_catalog.pg_namespace n
                      where n.nspname = '@schema@'), true),
-           session_user::text
+           session_user::text,
+           (select coalesce(pg_catalog.bool_and(pg_catalog.has_function_privilege(f.oid, 'execute')), false)
+            from pg_catalog.pg_proc f
+            join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+            where n.nspname = '@schema@' and f.proname = 'submit')
     from (
         select c.relname::text as name, p.privilege
         from pg_catalog.pg_class c
@@ -25,7 +30,18 @@ const RIGHTS: &str = "
         cross join pg_catalog.unnest('{select,insert,update,delete}'::text[]) p (privilege)
         where n.nspname = '@schema@' and c.relkind in ('r', 'p') and not c.relispartition
           and c.relname <> 'migrations' and not pg_catalog.has_table_privilege(c.oid, p.privilege)
+          and (p.privilege = 'select'
+               or p.privilege = 'insert' and c.relname = any ('{
+                   frames,closed_runs,links,replies,undelivered,chains,published,task_heads,appends,inbox,shard_needs,attributes,
+                   builds,executors,leases,open_runs,suspects,tasks}')
+               or p.privilege = 'update' and c.relname = any ('{
+                   chains,published,task_heads,attributes,builds,executors,leases,open_runs,suspects,tasks,shards}')
+               or p.privilege = 'delete' and c.relname = any ('{
+                   appends,inbox,shard_needs,attributes,builds,executors,leases,open_runs,suspects,tasks}'))
     ) t";
+
+/// So many of the rights that a user lacks are named.
+const RIGHTS_SHOWN: usize = 5;
 
 /// The partitions of the current span and of the next two that are not there, named as by `make_partition`.
 const PARTITIONS: &str = "
@@ -45,7 +61,10 @@ const PARTITIONS: &str = "
         ) l
         cross join pg_catalog.unnest('{frames,closed_runs,links,published,replies}'::text[]) p (parent)
     ) t
-    where not @schema@.is_partition(t.name)
+    where not exists (
+        select from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = '@schema@' and c.relname = t.name and c.relispartition)
     order by t.number, t.name";
 
 /// Tables with more dead rows than live ones, and those that are large for the rows that they have.
@@ -80,6 +99,7 @@ pub(super) async fn rights(patient: &mut Patient<'_>) -> Result<Finding, StoreEr
     let row = patient.read_one(RIGHTS).await?;
     let (unread, unwritten): (Option<String>, Option<String>) = (get(&row, 0)?, get(&row, 1)?);
     let (functions, usage, user): (i64, bool, String) = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?);
+    let is_client: bool = get(&row, 5)?;
     let schema = patient.options.schema.as_str();
     if !usage || unread.is_some() {
         let what = if usage { unread.unwrap_or_default() } else { format!("schema `{schema}`") };
@@ -90,15 +110,28 @@ pub(super) async fn rights(patient: &mut Patient<'_>) -> Result<Finding, StoreEr
         ));
     }
     let lacks_functions = (functions > 0).then(|| format!("execute on {functions} functions"));
-    let lacks: Vec<String> = unwritten.into_iter().chain(lacks_functions).collect();
+    let unwritten = unwritten.iter().flat_map(|rights| rights.split(", ")).map(str::to_owned);
+    let mut lacks: Vec<String> = lacks_functions.into_iter().chain(unwritten).collect();
     if lacks.is_empty() {
         return Ok(Finding::ok(Check::Rights, format!("user `{user}` may read and write what it finds")));
     }
-    Ok(Finding::warning(
-        Check::Rights,
-        format!("user `{user}` may look, and not work: it lacks {}", lacks.join(", ")),
-        "that is right for a reader; a worker or a client needs the rights: connect as the owner, or have it grant them",
-    ))
+    let more = lacks.len().saturating_sub(RIGHTS_SHOWN);
+    lacks.truncate(RIGHTS_SHOWN);
+    lacks.extend((more > 0).then(|| format!("{more} more")));
+    let (may, advice) = if is_client {
+        (
+            "start runs and send messages, and not execute them",
+            "that is right for a client; a worker needs more: have the owner grant it a role of `pgworkflows migrate --print-roles`",
+        )
+    } else {
+        (
+            "look, and not work",
+            "that is right for a reader; a client and a worker need more: have the owner grant them roles of `pgworkflows migrate \
+             --print-roles`",
+        )
+    };
+    let found = format!("user `{user}` may {may}: it lacks {}", lacks.join(", "));
+    Ok(Finding::warning(Check::Rights, found, advice))
 }
 
 pub(super) async fn partitions(patient: &mut Patient<'_>) -> Result<Finding, StoreError> {

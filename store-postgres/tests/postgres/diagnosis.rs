@@ -113,8 +113,27 @@ async fn rights_that_a_user_lacks_are_named() {
     world.execute(format!("grant usage on schema pgworkflows to {role}")).await;
     expect(&url, Check::Rights, Verdict::Wrong, &["may not read appends, "]).await;
     world.execute(format!("grant select on all tables in schema pgworkflows to {role}")).await;
-    expect(&url, Check::Rights, Verdict::Warning, &["may look, and not work", "insert on inbox"]).await;
+    expect(&url, Check::Rights, Verdict::Warning, &["may look, and not work", "delete on appends", " more"])
+        .await;
     world.execute(format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn roles_of_the_schema_have_the_rights_that_are_examined() {
+    let world = World::new().await;
+    world.execute(PostgresStore::roles_sql("pgworkflows").unwrap()).await;
+    for (of, verdict, found) in [
+        ("worker", Verdict::Ok, "may read and write"),
+        ("client", Verdict::Warning, "may start runs and send messages, and not execute them: it lacks "),
+        ("reader", Verdict::Warning, "may look, and not work: it lacks "),
+    ] {
+        let role = format!("{of}_{}", world.database.name());
+        world.execute(format!("create role {role} login in role pgworkflows_{of}")).await;
+        let url = url_as(&role, &world.database);
+        expect(&url, Check::Rights, verdict, &[&role, found]).await;
+        expect(&url, Check::Partitions, Verdict::Ok, &["are there"]).await;
+        world.execute(format!("drop owned by {role}; drop role {role}")).await;
+    }
 }
 
 #[tokio::test]

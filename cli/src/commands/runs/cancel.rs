@@ -1,6 +1,7 @@
 //! `pgworkflows runs cancel`.
 
 use clap::Args;
+use pgworkflows::client::{RunInfo, RunStatus};
 
 use crate::answer::Answers;
 use crate::connect::Connected;
@@ -27,6 +28,14 @@ impl Cancel {
                 None => cancel,
             }
         })
-        .await
+        .await?;
+        let RunInfo { run_id, status, .. } = super::describe(store, &self.target).await?;
+        if matches!(status, RunStatus::Stalled | RunStatus::Paused) {
+            answers.note(format_args!(
+                "the run is {status}, and cancels itself when its code goes on; `pgworkflows runs terminate {run_id} --reason …` \
+                 ends it at once"
+            ));
+        }
+        Ok(Code::Done)
     }
 }

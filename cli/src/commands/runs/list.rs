@@ -11,6 +11,7 @@ use crate::answer::Answers;
 use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::progress;
+use crate::situation::reason;
 use crate::table;
 use crate::target::Target;
 use crate::{age, attribute};
@@ -141,17 +142,26 @@ fn shown(runs: &[RunInfo], now: DateTime<Utc>) -> String {
     if runs.is_empty() {
         return "no such run".to_owned();
     }
-    let mut rows = table::table(["RUN", "WORKFLOW", "KEY", "STATUS", "STARTED", "WAITS FOR"]);
+    let mut rows =
+        table::table(["RUN", "WORKFLOW", "KEY", "STATUS", "STARTED", "WAITS FOR, OR WHY IT ENDED"]);
     for run in runs {
-        let waits = run.waiting_on.as_deref().map(|waits| table::cut(waits, WAITING_CHARS));
         rows.add_row([
             run.run_id.to_string(),
             table::cut(&run.workflow, 40),
             table::or_dash(run.key.as_deref().map(|key| table::cut(key, 40))),
             run.status.to_string(),
             age::ago(run.created_at, now),
-            waits.unwrap_or_default(),
+            why(run).map(|why| table::cut(&why, WAITING_CHARS)).unwrap_or_default(),
         ]);
     }
     table::text(rows)
+}
+
+/// What an open run waits for, and why one that is over ended. One without words of its own waits for a time, such as a run whose
+/// start was delayed.
+fn why(run: &RunInfo) -> Option<String> {
+    // An outcome that this build cannot read does not hide the run.
+    let ended = || reason(&run.outcome().ok()??);
+    let until = || run.wake_at.map(|at| format!("until {}", age::time(at)));
+    run.waiting_on.clone().or_else(ended).or_else(until)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use pgworkflows::client::{Json, RunStatus, Untyped};
+use pgworkflows::client::{Json, RunInfo, RunStatus, Untyped};
 use pgworkflows::{Client, RunHandle};
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use crate::connect::Connected;
 use crate::failure::{Code, Failure};
 use crate::input;
 use crate::progress;
+use crate::situation::{Service, read_service};
 
 /// For how long it is looked whether the run stalls at once. A worker begins a run within milliseconds.
 const LOOKS: u32 = 20;
@@ -69,8 +70,13 @@ impl Start {
         if self.wait {
             return self.give_result(&run, answers).await;
         }
-        if !run.is_existing() && self.delay.is_none() {
-            check(&run).await?;
+        if !run.is_existing()
+            && self.delay.is_none()
+            && let Some(info) = check(&run).await?
+        {
+            let why = not_begun(&read_service(store, &info).await?, &self.workflow);
+            let id = run.run_id();
+            answers.note(format_args!("it has not begun yet: {why}; `pgworkflows runs why {id}` says more"));
         }
         let (id, existing) = (run.run_id(), run.is_existing());
         let text = if existing { format!("{id} (it exists already)") } else { id.to_string() };
@@ -96,12 +102,16 @@ impl Start {
 }
 
 /// Looks whether the run stalls in its first second, as it does if the input is not of its workflow's type, which only a worker
-/// knows. Nothing is lost: code that reads the input resumes the run.
-async fn check(run: &RunHandle<Untyped>) -> Result<(), Failure> {
+/// knows. Nothing is lost: code that reads the input resumes the run. Returns a run that has not begun in this time.
+async fn check(run: &RunHandle<Untyped>) -> Result<Option<RunInfo>, Failure> {
+    let mut pending = None;
     for _ in 0..LOOKS {
         let info = run.describe().await?;
         match info.status {
-            RunStatus::Pending => tokio::time::sleep(PAUSE).await,
+            RunStatus::Pending => {
+                pending = Some(info);
+                tokio::time::sleep(PAUSE).await;
+            }
             RunStatus::Stalled => {
                 let id = run.run_id();
                 let why = info.waiting_on.unwrap_or_default();
@@ -115,8 +125,18 @@ async fn check(run: &RunHandle<Untyped>) -> Result<(), Failure> {
                     ),
                 ));
             }
-            _ => break,
+            _ => return Ok(None),
         }
     }
-    Ok(())
+    Ok(pending)
+}
+
+/// Why no worker has begun a run: most often, a name is mistyped.
+fn not_begun(service: &Service, workflow: &str) -> String {
+    let queue = service.queue.as_deref().unwrap_or_default();
+    match (service.workers, service.knowing) {
+        (0, _) => format!("no live worker serves queue `{queue}`"),
+        (_, 0) => format!("no live worker of queue `{queue}` knows workflow `{workflow}`"),
+        _ => format!("the workers of queue `{queue}` are busy"),
+    }
 }

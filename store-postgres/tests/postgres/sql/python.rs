@@ -3,20 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use pgworkflows_core::activity::ActivityDef;
+
 use super::*;
 
-struct Greet;
-
-#[async_trait]
-impl Activity for Greet {
-    const NAME: &'static str = "greet";
-    type Input = String;
-    type Output = String;
-
-    async fn execute(&self, _: ActivityContext, _: String) -> ActivityResult<String> {
-        unreachable!("it is executed in Python")
-    }
-}
+/// It is executed in Python.
+const GREET: ActivityDef<(String,), String> = ActivityDef::new("greet");
 
 struct Greeting;
 
@@ -26,7 +18,7 @@ impl Workflow for Greeting {
     type Output = String;
 
     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
-        ctx.activity::<Greet>(name).queue("python").await
+        ctx.call(GREET, name).queue("python").await
     }
 }
 

@@ -1,11 +1,14 @@
 //! `cargo xtask test`: all tests on a real PostgreSQL. It must not know where that comes from.
 
-use std::env;
+use std::{env, thread};
 
 use pgworkflows_pg_harness::DATABASE_URL_VARIABLE;
 
 use crate::command::{self, Failure, cargo};
 use crate::postgres;
+
+/// How many tests of a program are executed at a time.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// Plain `cargo test`, whose output people and machines know. It runs unit tests, the packages under `tests/` and doc
 /// tests, builds the examples, and runs no benchmarks.
@@ -27,6 +30,14 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     if env::var_os("CI").is_some() {
         test.arg("--locked");
     }
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        test.env(THREADS_VARIABLE, threads().to_string());
+    }
     test.args(arguments).env(DATABASE_URL_VARIABLE, &server.url);
     command::run(test)
+}
+
+/// Twice as many as there are cores, because many tests wait: for the disk, for the end of a lease, for a deadline.
+fn threads() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }

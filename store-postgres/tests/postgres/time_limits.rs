@@ -103,7 +103,7 @@ async fn a_process_waits_for_another_ones_migration_longer_than_its_time_limits_
     let connecting =
         PostgresStore::builder(database.url()).lock_timeout(Duration::from_millis(500)).connect();
     let give_up = async {
-        until_another_session_waits_for(&mut *other).await;
+        until_another_session_waits_for(&mut other).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         other.rollback().await.unwrap();
     };

@@ -57,8 +57,8 @@ impl Failure {
     /// There is no such queue.
     pub(crate) fn unknown_queue(name: &str, place: &str) -> Self {
         let message = format!(
-            "there is no queue `{name}` in {place}: a worker that serves it, or a client that starts a run in it, creates it; \
-             `pgworkflows queues` lists all"
+            "there is no queue `{name}` in {place}: a worker that serves it creates it, or a program of yours that starts a run \
+             in it; `pgworkflows queues` lists all"
         );
         Self::new(Code::NotFound, "unknown-queue", message)
     }

@@ -33,7 +33,6 @@ use crate::store::error::StoreError;
 /// ```
 pub struct Error(Box<Kind>);
 
-#[derive(Debug)]
 enum Kind {
     Invalid(String),
     Diverged {
@@ -89,7 +88,6 @@ enum Kind {
 }
 
 /// A wait for the answer to an update that timed out.
-#[derive(Debug)]
 struct Unanswered {
     run: RunId,
     update: String,
@@ -99,7 +97,6 @@ struct Unanswered {
     waiting_on: Option<String>,
 }
 
-#[derive(Debug)]
 struct TimedOutRun {
     run: RunId,
     deadline: Timestamp,
@@ -109,7 +106,6 @@ struct TimedOutRun {
     skipped: Vec<String>,
 }
 
-#[derive(Debug)]
 struct KeyConflict {
     workflow: Name,
     key: String,
@@ -683,9 +679,21 @@ fn fmt_uncompensated(f: &mut fmt::Formatter<'_>, uncompensated: &[Uncompensated]
     Ok(())
 }
 
+/// Writes the kind and the message for people, because a program whose `main` returns the error shows it so. What caused it follows, as far
+/// as the message does not say it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let mut shown = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !shown.contains(&text) {
+                shown.push_str("; the cause: ");
+                shown.push_str(&text);
+            }
+            source = cause.source();
+        }
+        write!(f, "{}: {shown}", self.kind())
     }
 }
 
@@ -715,6 +723,29 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn program_that_ends_with_an_error_shows_it_for_people() {
+        let refused = Error::from(StoreError::misconfigured("the address is empty; use `memory:`"));
+        let text = format!("{refused:?}");
+        assert!(
+            text.starts_with("misconfigured: ") && text.ends_with("the address is empty; use `memory:`"),
+            "{text}"
+        );
+        let lost = |reason: &str| {
+            let source = Some("connection reset".into());
+            Error::from(StoreError::Unavailable { reason: reason.to_owned(), definite: false, source })
+        };
+        let text = format!("{:?}", lost("the database did not answer"));
+        assert!(
+            text.starts_with("unavailable: ") && text.ends_with("; the cause: connection reset"),
+            "{text}"
+        );
+        assert_eq!(
+            format!("{:?}", lost("no answer: connection reset")).matches(&source.to_string()).count(),
+            1
+        );
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn unknown(url: &str) -> Error {
         scheme.filter(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)));
     let what = match scheme {
         Some(scheme) => format!("`{scheme}://` is not the address of a known store"),
+        None if url.is_empty() => "the address of the store is empty".to_owned(),
         None => "the address does not begin with the scheme of a store".to_owned(),
     };
     let forms = "use `postgres://user:password@host:5432/database`, `sqlite:path/to/file.db` or `memory:`";
@@ -160,7 +161,7 @@ mod tests {
             ("app:hunter2@db:5432/app", "does not begin"),
             ("hunter2", "does not begin"),
             ("hun/ter2://db", "does not begin"),
-            ("", "does not begin"),
+            ("", "is empty"),
         ] {
             let error = unknown(url);
             assert!(error.is_misconfigured(), "{url}");

@@ -29,6 +29,18 @@ const PARAMETERS: [&str; 18] = [
     "options",
 ];
 
+/// Parameters of encryption that other drivers know. Without them, a connection is no less safe.
+const DISPENSABLE: [&str; 8] = [
+    "sslpassword",
+    "sslnegotiation",
+    "sslcompression",
+    "sslcertmode",
+    "sslsni",
+    "sslkeylogfile",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+];
+
 /// Reads an address. What it asks for in parameters that are not known is ignored, as other drivers do, and logged without its value.
 pub(crate) fn read(url: &str) -> Result<PgConnectOptions, StoreError> {
     let refuse =
@@ -42,6 +54,7 @@ pub(crate) fn read(url: &str) -> Result<PgConnectOptions, StoreError> {
              `#` as `%23` and `@` as `%40` in these",
         );
     }
+    check_encryption(parameters)?;
     check_files(parameters)?;
     let known = known(parameters);
     let url = if parameters.is_empty() { url } else { &format!("postgres://{place}?{known}") };
@@ -62,6 +75,23 @@ pub(crate) fn read(url: &str) -> Result<PgConnectOptions, StoreError> {
 fn is_cut(place: &str, parameters: &str) -> bool {
     let after_host = place.find(['/', '#']).map_or("", |at| &place[at..]);
     after_host.contains('@') || parameters.split('&').any(|parameter| name_of(parameter).contains('@'))
+}
+
+/// Refuses parameters of encryption that the driver does not know, such as `sslmod`: ignored, they would leave a connection less
+/// safe than its user believes.
+fn check_encryption(parameters: &str) -> Result<(), StoreError> {
+    let is_misread = |name: &&str| {
+        let word = name.to_ascii_lowercase();
+        let is_meant = word.starts_with("ssl") || word.starts_with("tls");
+        is_meant && !PARAMETERS.contains(name) && !DISPENSABLE.contains(name)
+    };
+    match parameters.split('&').map(name_of).find(is_misread) {
+        Some(name) => Err(StoreError::misconfigured(format!(
+            "the parameter `{}` of the address is not known, so the connection might be less safe than it asks for: those that are              known are `sslmode`, `sslrootcert`, `sslcert` and `sslkey`; correct it, or leave it out",
+            shown(name)
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Refuses certificates and keys that cannot be read. The driver would not say which.
@@ -96,12 +126,8 @@ fn known(parameters: &str) -> String {
     let (known, others): (Vec<&str>, Vec<&str>) =
         parameters.split('&').filter(|parameter| !parameter.is_empty()).partition(is_known);
     for other in others {
-        let name = name_of(other);
-        let is_name =
-            name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        let parameter = if is_name { name } else { "…" };
         tracing::warn!(
-            parameter,
+            parameter = shown(name_of(other)),
             "the address of the database has a parameter that is not known, and is ignored"
         );
     }
@@ -110,6 +136,12 @@ fn known(parameters: &str) -> String {
 
 fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
+}
+
+/// The name of a parameter as it is shown, unless it may be a part of something else.
+fn shown(name: &str) -> &str {
+    let is_name = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if is_name { name } else { "…" }
 }
 
 /// Whether the address switches prepared statements off, by the driver's own parameter.
@@ -134,6 +166,18 @@ mod tests {
         let options = read("postgres://app@db:5433/app?sslpassword=x&application_name=ours").unwrap();
         assert_eq!(describe_address(&options), "database `app` at db:5433 as user `app`");
         assert_eq!(options.get_application_name(), Some("ours"));
+    }
+
+    #[test]
+    fn mistyped_parameter_of_encryption_is_refused() {
+        for parameter in ["sslmod=verify-full", "SSLMODE=require", "ssl=true", "tls=on", "sslcrl=revoked.crl"]
+        {
+            let error = read(&format!("postgres://app@db/app?{parameter}")).unwrap_err().to_string();
+            let name = parameter.split('=').next().unwrap();
+            assert!(error.contains(&format!("`{name}`")) && error.contains("`sslmode`"), "{error}");
+        }
+        let odd = read("postgres://app@db/app?ssl%20hunter2").unwrap_err().to_string();
+        assert!(odd.contains("`…`") && !odd.contains("hunter2"), "{odd}");
     }
 
     #[test]

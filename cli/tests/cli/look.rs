@@ -197,5 +197,7 @@ async fn queues_and_workers_are_shown() {
     );
     assert_eq!(world.run(&["queues", "--queue", "default"]).await.code, 0);
     world.run(&["queues", "--queue", "fast"]).await.refused(3, &["no queue `fast`", "creates it"]);
+    let start = world.run(&["runs", "start", "order", "1", "--queue", "fast"]).await;
+    start.refused(3, &["no queue `fast`", "creates it"]);
     worker.stop().await;
 }

@@ -37,7 +37,7 @@ pub(crate) struct Start {
     #[arg(long, value_name = "NAME=VALUE", value_parser = attribute::parse)]
     attribute: Vec<(String, String)>,
 
-    /// The queue. By default, that of the workers which know the workflow
+    /// The queue, which has to exist. By default, that of the workers which know the workflow
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
 
@@ -58,7 +58,7 @@ impl Start {
     pub(super) async fn run(&self, store: &Connected, answers: Answers) -> Result<Code, Failure> {
         let what = format!("the input of workflow `{}`", self.workflow);
         let input = input::payload(&what, &self.input)?;
-        let client = self.client(store)?;
+        let client = self.client(store).await?;
         let mut start = client.start_named(self.workflow.clone(), input).key(self.key.as_deref());
         for (name, value) in &self.attribute {
             start = start.attribute(name.as_str(), value);
@@ -83,11 +83,13 @@ impl Start {
         answers.give(text, &json!({"run_id": id, "existing": existing}))
     }
 
-    fn client(&self, store: &Connected) -> Result<Client, Failure> {
-        match &self.queue {
-            Some(queue) => Ok(Client::builder(store.store.clone()).queue(queue).build()?),
-            None => Ok(store.client.clone()),
+    /// A client of the queue. A name without a queue is most often mistyped, so it does not create one.
+    async fn client(&self, store: &Connected) -> Result<Client, Failure> {
+        let Some(name) = &self.queue else { return Ok(store.client.clone()) };
+        if store.client.queues().await?.iter().all(|queue| queue.name != *name) {
+            return Err(Failure::unknown_queue(name, &store.place));
         }
+        Ok(Client::builder(store.store.clone()).queue(name).build()?)
     }
 
     async fn give_result(&self, run: &RunHandle<Untyped>, answers: Answers) -> Result<Code, Failure> {

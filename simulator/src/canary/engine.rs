@@ -150,7 +150,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "CompensatedTwice",
         what: "a compensation is registered twice",
         edits: &[Edit {
-            file: "core/src/run/state.rs",
+            file: "core/src/run/state/apply.rs",
             find: "self.compensations.insert(id, compensation);",
             erring: r#"if crate::canary::is("CompensatedTwice") {
                 self.payload_bytes += compensation.input.bytes().len();
@@ -418,7 +418,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "RetryWaitsOn",
         what: "a request to begin the next attempts at once is logged, and they wait on",
         edits: &[Edit {
-            file: "core/src/run/state.rs",
+            file: "core/src/run/state/apply.rs",
             find: "self.retry_at_once();",
             erring: r#"if !crate::canary::is("RetryWaitsOn") {
                     self.retry_at_once();

@@ -43,7 +43,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "UpdateRepeated",
         what: "an update that arrives again is taken again",
         edits: &[Edit {
-            file: "core/src/run/state.rs",
+            file: "core/src/run/state/apply.rs",
             find: "            Event::UpdateReceived { message, request, .. } => {
                 self.messages.insert(*message, at);",
             erring: r#"            Event::UpdateReceived { message, request, .. } => {

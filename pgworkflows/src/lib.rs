@@ -32,8 +32,8 @@
 //! | `sqlite` | [`SqliteStore`]: one file, without a server |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
-//! | `otel` | [`otel`]: traces and metrics by OpenTelemetry |
-//! | `prometheus` | [`prometheus`]: metrics as a page for Prometheus |
+//! | `otel` | the module `otel`: traces and metrics by OpenTelemetry |
+//! | `prometheus` | the module `prometheus`: metrics as a page for Prometheus |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -653,11 +653,15 @@ impl Counted {
         Self { tables: rows.iter().map(|row| (row.get(0), table(row))).collect() }
     }
 
+    /// Once each of the runs is counted where it began and where it ended, which are rows of different sessions.
     async fn read_complete(database: &str, before: &Self) -> Self {
-        let messages = |counted: &Self| counted.tables["inbox"].inserted;
         let all = i64::from(ROUNDS) * i64::from(RUNS);
         Self::read_until(database, |counted| {
-            (messages(counted) - messages(before) >= all).then(|| counted.clone())
+            let inserted = |tables: &str| -> i64 {
+                let of = counted.since(before).filter(|(name, _)| name.starts_with(tables));
+                of.map(|(_, table)| table.inserted).sum()
+            };
+            (inserted("inbox") >= all && inserted("closed_runs") >= all).then(|| counted.clone())
         })
         .await
     }

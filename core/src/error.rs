@@ -679,8 +679,8 @@ fn fmt_uncompensated(f: &mut fmt::Formatter<'_>, uncompensated: &[Uncompensated]
     Ok(())
 }
 
-/// Writes the kind and the message for people, because a program whose `main` returns the error shows it so. What caused it follows, as far
-/// as the message does not say it.
+/// Writes the kind and the message for people, because this is what a program prints whose `main` returns the error. Its causes
+/// follow, unless the message names them already.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.to_string();

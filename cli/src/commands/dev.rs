@@ -11,7 +11,8 @@ use crate::failure::{Code, Failure};
 use crate::shell;
 
 /// Makes a store in a SQLite file, if it is not there yet, says how to use it, and shows it on a terminal as `top` does. It executes
-/// no workflow: start your program with the same address. If an address is given, and no file, it shows that store instead, and changes nothing.
+/// no workflow: start your program with the same address. If an address is given, and no file, it shows that store instead, and
+/// changes nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// The file; by default pgworkflows.db, if no address is given

@@ -1,4 +1,5 @@
-//! How each event changes the state of its run. It must not decide anything: whoever appends an event has done so.
+//! How each event changes the state of its run. It must not decide anything: that was done before the event was
+//! appended.
 
 use std::sync::Arc;
 
